@@ -1,1 +1,56 @@
+//! Runs *tools* — programs that an AI agent calls with a JSON input and that answer with a JSON
+//! output — inside the right amount of isolation.
+//!
+//! ```no_run
+//! use axocoatl_isolation::{Compiler, Engine, ToolCall, ToolName};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::builder().compiler(Compiler::InProcess).build()?;
+//! let call = ToolCall::new(ToolName::parse("word-count")?, serde_json::json!({"text": "to be"}));
+//! let outcome = engine.call(call).await?;
+//! println!("{:?} {:?}", outcome.termination, outcome.document());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Engine::call`] is the only way a tool runs. It reads top to bottom: find the tool, check its
+//! input, admit the call, place it on a tier, run it, check its output, record it. `Err` means that
+//! *we* failed or refused; a tool that exits 3, times out or floods its output is an [`Outcome`].
+//!
+//! The engine is used inside a Tokio runtime with time and I/O enabled.
+#![warn(missing_docs)]
 
+mod audit;
+mod builder;
+mod engine;
+mod error;
+mod native;
+mod owner;
+mod places;
+mod proof;
+mod registry;
+mod schema;
+mod tool;
+
+pub use audit::AuditLog;
+pub use axo_core::{
+    CallId, CallOptions, Capabilities, CpuShare, Denied, DenyReason, Document, DocumentError,
+    EnvGrant, Executor, Form, GrantKind, GrantRules, Grants, HostPort, LimitKind, Limits,
+    LocatedError, MAX_INPUT_BYTES, Mount, MountMode, MountRule, NameError, Outcome, OutputMode,
+    Placement, Policy, Readiness, Requirement, Run, RunError, Size, Termination, Tier, TierStatus,
+    ToolCall, ToolName, ToolOutput, ToolSpec, UnitError, Usage, WasmSource, parse_duration,
+};
+#[cfg(feature = "wasmtime-sandbox")]
+pub use axo_tier_wasm::Compiler;
+pub use builder::{BuildError, EngineBuilder};
+pub use engine::Engine;
+pub use error::CallError;
+pub use owner::{Owner, OwnerError, Reaped, reap};
+pub use places::{Places, PlacesError};
+pub use proof::{Proof, TierProof};
+pub use registry::{FindError, Listing, Registry, ToolRoot};
+pub use schema::SchemaError;
+pub use tool::Tool;
+
+#[cfg(feature = "wasmtime-sandbox")]
+pub use builder::serve_compiler_if_asked;

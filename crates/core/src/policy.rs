@@ -112,6 +112,15 @@ impl Policy {
         }
     }
 
+    /// Lets `tool` run on `tier` where only the built-in default for its requirement asks for more.
+    /// A minimum that the operator wrote down stands, and nothing but a native tool gets `none`.
+    pub fn lower_default(&mut self, tool: &ToolName, requires: Requirement, tier: Tier) {
+        let (minimum, source) = self.minimum_for(tool, requires);
+        if source == MinimumSource::Default && tier < minimum && tier > Tier::None {
+            self.tool_minimum.insert(tool.clone(), tier);
+        }
+    }
+
     /// Whether the operator, or the embedding program, trusts this name to run on the host.
     #[must_use]
     pub fn trusts(&self, tool: &ToolName) -> bool {

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use axo_core::{Executor, Outcome, Policy, TierStatus, ToolCall, ToolOutput, admit, place};
+use axo_core::{
+    Executor, Outcome, PlacedCall, Placement, Policy, TierStatus, ToolCall, ToolName, ToolOutput,
+    admit, place,
+};
 
 use crate::audit::AuditLog;
 use crate::error::CallError;
@@ -60,6 +63,40 @@ impl Engine {
             }
         }
         Ok(outcome)
+    }
+
+    /// Where the tool would run, and why, without running it.
+    ///
+    /// # Errors
+    /// [`CallError`] if it is not found or would be refused.
+    pub fn explain(&self, name: &ToolName) -> Result<Placement, CallError> {
+        Ok(self.trial(name)?.placement().clone())
+    }
+
+    /// Makes everything ready for the tool's first call and so checks it: manifest, schemas,
+    /// admission, placement, and what it is made of.
+    ///
+    /// # Errors
+    /// [`CallError`] says what is wrong with it.
+    pub async fn check(&self, name: &ToolName) -> Result<Placement, CallError> {
+        let placed = self.trial(name)?;
+        self.executor(placed.tier())?.prepare(placed.spec()).await?;
+        Ok(placed.placement().clone())
+    }
+
+    /// A placed call of the tool that is not meant to be run.
+    fn trial(&self, name: &ToolName) -> Result<PlacedCall, CallError> {
+        let tool = self.registry.find(name)?;
+        let call = ToolCall::new(name.clone(), serde_json::Value::Null);
+        Ok(place(
+            admit(&self.policy, tool.spec(), call, &host_variable)?,
+            &self.tiers,
+        )?)
+    }
+
+    /// Changes the rules, as only the operator may: for front ends that act in the operator's name.
+    pub fn amend_policy(&mut self, amend: impl FnOnce(&mut Policy)) {
+        amend(&mut self.policy);
     }
 
     /// The executor of a tier that placement found ready.

@@ -80,9 +80,10 @@ impl EngineKind {
             .cranelift_opt_level(OptLevel::Speed)
             .wasm_component_model_async(self.code == CodeKind::Component)
             .concurrency_support(self.code == CodeKind::Component)
-            // The pool holds one 32-bit memory for each module.
+            // The pool's memories are 32-bit, and it has one for each module. A component's
+            // adapters move data between the memories of its parts, so it needs several.
             .wasm_memory64(false)
-            .wasm_multi_memory(false);
+            .wasm_multi_memory(self.code == CodeKind::Component);
         config
     }
 

@@ -1,0 +1,54 @@
+//! `axocoatl gc`: removes what dead processes left.
+
+use axocoatl_isolation::{Places, reap};
+use serde_json::json;
+
+use super::fail;
+use crate::args;
+use crate::exit::Exit;
+use crate::printer::Printer;
+
+pub(super) fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
+    let places = match Places::of_process() {
+        Ok(places) => places,
+        Err(error) => return fail(printer, &error, Exit::Failed),
+    };
+    let reaped = match reap(&places.owners(), arguments.dry_run) {
+        Ok(reaped) => reaped,
+        Err(error) => return fail(printer, &error, Exit::Failed),
+    };
+    let verb = if arguments.dry_run {
+        "would remove"
+    } else {
+        "removed"
+    };
+    printer.result(
+        || {
+            json!({
+                "dry_run": arguments.dry_run,
+                "removed": reaped.removed,
+                "living": reaped.living,
+                "failed": reaped.failed.iter().map(|(path, why)| json!({"path": path, "error": why})).collect::<Vec<_>>(),
+            })
+        },
+        || {
+            let mut text = format!(
+                "{verb} {} directories of dead processes; {} belong to living ones",
+                reaped.removed.len(),
+                reaped.living
+            );
+            for path in &reaped.removed {
+                text.push_str(&format!("\n{verb} {}", path.display()));
+            }
+            for (path, why) in &reaped.failed {
+                text.push_str(&format!("\nnot removed: {}: {why}", path.display()));
+            }
+            text
+        },
+    );
+    if reaped.failed.is_empty() {
+        Exit::Success
+    } else {
+        Exit::Failed
+    }
+}

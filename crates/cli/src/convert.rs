@@ -1,0 +1,168 @@
+//! The wire forms: what `--json` prints. The library's own types know nothing of them.
+
+use axocoatl_isolation::{
+    CallError, Denied, Listing, Outcome, Placement, Proof, Termination, TierProof, ToolOutput,
+    ToolSpec, Usage,
+};
+use serde_json::{Map, Value, json};
+
+use crate::exit::Exit;
+
+/// An error and its causes in one line, each said once.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+pub(crate) fn outcome(outcome: &Outcome) -> Value {
+    let (output, output_problem) = match &outcome.output {
+        // The text, not the value: numbers keep all their digits.
+        ToolOutput::Document(document) => (document.value().clone(), Value::Null),
+        ToolOutput::Invalid(problem) => (Value::Null, Value::from(problem.to_string())),
+    };
+    json!({
+        "call_id": outcome.call_id.to_string(),
+        "tool": outcome.tool.as_str(),
+        "version": outcome.version.as_deref(),
+        "tier": outcome.tier.as_str(),
+        "termination": termination(&outcome.termination),
+        "exit_code": outcome.exit_code(),
+        "output": output,
+        "output_problem": output_problem,
+        "stdout": String::from_utf8_lossy(&outcome.stdout),
+        "stderr": String::from_utf8_lossy(&outcome.stderr),
+        "usage": usage(&outcome.usage),
+        "placement": placement(&outcome.placement),
+        "digest": outcome.digest.as_deref(),
+    })
+}
+
+fn termination(termination: &Termination) -> Value {
+    let mut value = Map::new();
+    value.insert("kind".into(), termination.as_str().into());
+    match termination {
+        Termination::Exited(code) => value.insert("code".into(), (*code).into()),
+        Termination::Signaled(signal) => value.insert("signal".into(), (*signal).into()),
+        Termination::Trapped(message) => value.insert("message".into(), message.as_str().into()),
+        _ => None,
+    };
+    value.into()
+}
+
+/// Times in microseconds, memory in bytes.
+fn usage(usage: &Usage) -> Value {
+    let micros = |d: std::time::Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+    json!({
+        "wall_us": micros(usage.wall),
+        "cpu_us": usage.cpu.map(micros),
+        "peak_memory": usage.peak_memory,
+        "fuel": usage.fuel,
+    })
+}
+
+pub(crate) fn placement(placement: &Placement) -> Value {
+    let candidates: Vec<_> = placement
+        .candidates
+        .iter()
+        .map(|candidate| {
+            json!({
+                "tier": candidate.tier.as_str(),
+                "chosen": candidate.exclusion.is_none(),
+                "excluded": candidate.exclusion.as_ref().map(ToString::to_string),
+            })
+        })
+        .collect();
+    json!({
+        "requirement": placement.requirement.as_str(),
+        "form": placement.form.to_string(),
+        "minimum": placement.minimum.as_str(),
+        "minimum_source": placement.minimum_source.to_string(),
+        "candidates": candidates,
+        "tier": placement.chosen.map(|tier| tier.as_str()),
+    })
+}
+
+pub(crate) fn call_error(error: &CallError) -> Value {
+    let mut value = self::error(error, error.into());
+    if let CallError::Denied(denied) = error {
+        value["error"]["placement"] = denied_placement(denied);
+    }
+    if let Some(ran) = error.outcome() {
+        value["outcome"] = outcome(ran);
+    }
+    value
+}
+
+fn denied_placement(denied: &Denied) -> Value {
+    denied.placement().map_or(Value::Null, placement)
+}
+
+/// An error as JSON, with the exit code the command ends with.
+pub(crate) fn error(error: &dyn std::error::Error, exit: Exit) -> Value {
+    json!({ "error": { "message": chain(error), "exit_code": exit.code() } })
+}
+
+pub(crate) fn tier_proof(proof: &TierProof) -> Value {
+    let tier = proof.tier.as_str();
+    match &proof.proof {
+        Proof::Works { took } => {
+            json!({ "tier": tier, "works": true, "took_us": u64::try_from(took.as_micros()).unwrap_or(u64::MAX) })
+        }
+        Proof::Fails { reason, fix } => {
+            json!({ "tier": tier, "works": false, "reason": reason, "fix": fix })
+        }
+    }
+}
+
+pub(crate) fn listing(listing: &Listing) -> Value {
+    json!({
+        "name": listing.name,
+        "origin": listing.origin,
+        "directory": listing.directory,
+        "version": listing.tool.as_ref().ok().and_then(|tool| tool.spec().version.as_deref()),
+        "description": listing.tool.as_ref().ok().and_then(|tool| tool.spec().description.as_deref()),
+        "requires": listing.tool.as_ref().ok().map(|tool| tool.spec().requires.as_str()),
+        "error": listing.tool.as_ref().err().map(|e| chain(e)),
+    })
+}
+
+pub(crate) fn spec(spec: &ToolSpec) -> Value {
+    let limits = &spec.limits;
+    let grants = &spec.grants;
+    json!({
+        "name": spec.name.as_str(),
+        "version": spec.version.as_deref(),
+        "description": spec.description,
+        "requires": spec.requires.as_str(),
+        "runs": spec.run.form().to_string(),
+        "directory": spec.directory,
+        "output": spec.output.as_str(),
+        "schema": { "input": spec.schemas.input, "output": spec.schemas.output },
+        "limits": {
+            "wall": limits.wall.map(|d| humantime::format_duration(d).to_string()),
+            "cpu": limits.cpu.map(|cpu| cpu.cores()),
+            "memory": limits.memory.map(|size| size.to_string()),
+            "pids": limits.pids,
+            "files": limits.files,
+            "disk": limits.disk.map(|size| size.to_string()),
+            "output": limits.output.map(|size| size.to_string()),
+            "fuel": limits.fuel,
+        },
+        "grants": {
+            "network": grants.network.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "env": grants.env.iter().map(|env| env.name.clone()).collect::<Vec<_>>(),
+            "secrets": grants.secrets,
+            "mounts": grants.mounts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        },
+        "min_tier": spec.min_tier.map(|tier| tier.as_str()),
+    })
+}

@@ -1,0 +1,124 @@
+//! Samples of times, and a report of what they come to.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// Times of the same work.
+pub(crate) struct Sample {
+    name: String,
+    times: Vec<Duration>,
+}
+
+impl Sample {
+    pub(crate) fn new(name: impl Into<String>, mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Self {
+            name: name.into(),
+            times,
+        }
+    }
+
+    /// The time below which `share` of the sample lies.
+    pub(crate) fn quantile(&self, share: f64) -> Duration {
+        let last = self.times.len().saturating_sub(1);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "an index rounded to the nearest sample"
+        )]
+        let at = (last as f64 * share).round() as usize;
+        self.times.get(at).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn median(&self) -> Duration {
+        self.quantile(0.5)
+    }
+}
+
+/// A budget of design §7 and what was measured against it.
+pub(crate) struct Verdict {
+    pub(crate) what: String,
+    pub(crate) measured: f64,
+    pub(crate) bound: f64,
+    /// Whether the measured value must be at most, or at least, the bound.
+    pub(crate) at_most: bool,
+}
+
+impl Verdict {
+    fn is_met(&self) -> bool {
+        if self.at_most {
+            self.measured <= self.bound
+        } else {
+            self.measured >= self.bound
+        }
+    }
+}
+
+/// What a suite measured.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) rates: Vec<(String, f64)>,
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) remarks: Vec<String>,
+}
+
+impl Report {
+    pub(crate) fn to_json(&self) -> Value {
+        let micros = |d: Duration| d.as_secs_f64() * 1e6;
+        json!({
+            "samples": self.samples.iter().map(|s| json!({
+                "name": s.name, "runs": s.times.len(),
+                "median_us": micros(s.median()), "p99_us": micros(s.quantile(0.99)), "least_us": micros(s.quantile(0.0)),
+            })).collect::<Vec<_>>(),
+            "rates": self.rates.iter().map(|(name, rate)| json!({"name": name, "calls_per_second": rate})).collect::<Vec<_>>(),
+            "budgets": self.verdicts.iter().map(|v| json!({
+                "what": v.what, "measured": v.measured, "bound": v.bound, "at_most": v.at_most, "met": v.is_met(),
+            })).collect::<Vec<_>>(),
+            "remarks": self.remarks,
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<58} {:>6} {:>12} {:>12}",
+            "work", "runs", "median", "p99"
+        )?;
+        for sample in &self.samples {
+            let (median, p99) = (sample.median(), sample.quantile(0.99));
+            writeln!(
+                f,
+                "{:<58} {:>6} {:>12.2?} {:>12.2?}",
+                sample.name,
+                sample.times.len(),
+                median,
+                p99
+            )?;
+        }
+        for (name, rate) in &self.rates {
+            writeln!(f, "{name:<58} {rate:>12.0} calls/s")?;
+        }
+        writeln!(f)?;
+        for v in &self.verdicts {
+            let (sign, word) = (
+                if v.at_most { "≤" } else { "≥" },
+                if v.is_met() { "met" } else { "MISSED" },
+            );
+            writeln!(
+                f,
+                "{:<58} {:>6.2} {sign} {:<6} {word}",
+                v.what, v.measured, v.bound
+            )?;
+        }
+        for remark in &self.remarks {
+            writeln!(f, "note: {remark}")?;
+        }
+        Ok(())
+    }
+}

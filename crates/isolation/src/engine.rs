@@ -107,6 +107,12 @@ impl Engine {
             .ok_or(CallError::NoExecutor(tier))
     }
 
+    /// The tiers that this engine can use. They take placed calls only.
+    #[must_use]
+    pub fn executors(&self) -> &[Arc<dyn Executor>] {
+        &self.executors
+    }
+
     /// Where tools are looked up.
     #[must_use]
     pub fn registry(&self) -> &Registry {

@@ -13,6 +13,9 @@ use rustix::fs::{FlockOperation, flock};
 /// Name of the lock in an owner's directory.
 const LOCK: &str = "lock";
 
+/// How often a new directory is made anew because a reaper was quicker than our lock.
+const MAX_TRIES: u32 = 100;
+
 /// A directory that is this process's until the value is dropped, and is removed then.
 #[derive(Debug)]
 pub struct Owner {
@@ -53,10 +56,14 @@ impl Owner {
     /// # Errors
     /// [`OwnerError::Io`] if it cannot be made.
     pub fn new_beneath(owners: &Path) -> Result<Self, OwnerError> {
+        let mut tries = 0;
         loop {
+            tries += 1;
             match Self::claim(&owners.join(uuid::Uuid::new_v4().to_string())) {
                 // A reaper met the directory before it was locked; the next one has another name.
-                Err(OwnerError::Held(_)) => {}
+                Err(OwnerError::Held(_)) if tries < MAX_TRIES => {}
+                Err(OwnerError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound && tries < MAX_TRIES => {}
                 result => return result,
             }
         }
@@ -227,6 +234,8 @@ mod tests {
                 let _ = reap(home.path(), false);
             }
         });
+        // An owner and a reaper may each have kept the other from removing the last piece.
+        reap(home.path(), false).unwrap();
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
     }
 }

@@ -158,10 +158,8 @@ impl WasmExecutor {
             .map_err(|e| host("making the engine", io::Error::other(e)))?;
         let loaded = self.compiled(tool, kind, engine, &digest, code).await?;
         let program = match &loaded {
-            Loaded::Module(module) => Program::from_module(engine, kind, digest, module),
-            Loaded::Component(component) => {
-                Program::from_component(engine, kind, digest, component)
-            }
+            Loaded::Module(module) => Program::from_module(engine, digest, module),
+            Loaded::Component(component) => Program::from_component(engine, digest, component),
         };
         program.map_err(|e| program_failed(tool, e))
     }

@@ -44,7 +44,7 @@ pub(crate) async fn invoke(
         stderr: CappedOutput::new(limits.output.as_usize()),
     };
     let limiter = Limiter::new(limits.memory.bytes(), Arc::clone(&peak));
-    let state = CallState::new(call, scratch, &streams, limiter)?;
+    let state = CallState::new(program.code(), call, scratch, &streams, limiter)?;
     let mut store =
         Store::try_new(&program.engine, state).map_err(|e| InvokeError::Start(e.into()))?;
     store.limiter(|state| &mut state.limiter);

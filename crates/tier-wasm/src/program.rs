@@ -6,8 +6,8 @@ use wasmtime::component::{Component, Linker as ComponentLinker};
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Store};
 use wasmtime_wasi::p2::bindings::CommandPre;
 
-use crate::engines::EngineKind;
-use crate::wasi::{self, CallState};
+use crate::code::CodeKind;
+use crate::wasi::{CallState, p1, p2};
 
 /// Entry point of a p1 command, from WASI's application ABI.
 const START: &str = "_start";
@@ -15,7 +15,6 @@ const START: &str = "_start";
 /// A program that can be called any number of times, at once if need be.
 pub(crate) struct Program {
     pub(crate) engine: Engine,
-    pub(crate) kind: EngineKind,
     /// `sha256:…` of the code it was compiled from.
     pub(crate) digest: Arc<str>,
     /// Whether it can open files, and so is given `/axocoatl` and `/tmp`.
@@ -46,7 +45,6 @@ impl Program {
     /// Links a module.
     pub(crate) fn from_module(
         engine: &Engine,
-        kind: EngineKind,
         digest: Arc<str>,
         module: &Module,
     ) -> Result<Self, ProgramError> {
@@ -60,15 +58,14 @@ impl Program {
         }
         let has_files = module
             .imports()
-            .any(|import| import.module() == wasi::P1_MODULE && import.name().starts_with("path_"));
+            .any(|import| import.module() == p1::P1_MODULE && import.name().starts_with("path_"));
         let mut linker = Linker::new(engine);
-        wasi::add_p1(&mut linker, has_files).map_err(ProgramError::Load)?;
+        p1::add_to(&mut linker, has_files).map_err(ProgramError::Load)?;
         let entry = linker
             .instantiate_pre(module)
             .map_err(ProgramError::Imports)?;
         Ok(Self {
             engine: engine.clone(),
-            kind,
             digest,
             has_files,
             entry: Entry::Module(entry),
@@ -78,7 +75,6 @@ impl Program {
     /// Links a component.
     pub(crate) fn from_component(
         engine: &Engine,
-        kind: EngineKind,
         digest: Arc<str>,
         component: &Component,
     ) -> Result<Self, ProgramError> {
@@ -87,7 +83,7 @@ impl Program {
             .imports(engine)
             .any(|(name, _)| name.starts_with("wasi:filesystem/"));
         let mut linker = ComponentLinker::new(engine);
-        wasi::add_p2(&mut linker).map_err(ProgramError::Load)?;
+        p2::add_to(&mut linker).map_err(ProgramError::Load)?;
         let linked = linker
             .instantiate_pre(component)
             .map_err(ProgramError::Imports)?;
@@ -96,11 +92,18 @@ impl Program {
         })?;
         Ok(Self {
             engine: engine.clone(),
-            kind,
             digest,
             has_files,
             entry: Entry::Component(entry),
         })
+    }
+
+    /// What its code is.
+    pub(crate) fn code(&self) -> CodeKind {
+        match &self.entry {
+            Entry::Module(_) => CodeKind::Module,
+            Entry::Component(_) => CodeKind::Component,
+        }
     }
 
     /// Instantiates the program in `store` and runs it to its end. The inner result is what a

@@ -9,6 +9,9 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use super::guard::Guard;
+use super::p1;
+use crate::code::CodeKind;
 use crate::invoke::InvokeError;
 use crate::limits::Limiter;
 use crate::output::CappedOutput;
@@ -24,7 +27,12 @@ pub(crate) struct Streams {
 pub(crate) struct CallState {
     pub(crate) wasi: WasiP1Ctx,
     pub(crate) limiter: Limiter,
+    /// Of a call that has files.
+    pub(super) guard: Option<Guard>,
 }
+
+/// Resources of WASI that a program may hold beyond its files: streams, pollables, preopens.
+const OTHER_RESOURCES: usize = 128;
 
 /// Most bytes of randomness a tool gets in one request; more traps. The host allocates them.
 const MAX_RANDOM_BYTES: u64 = 1 << 20;
@@ -33,6 +41,7 @@ impl CallState {
     /// A context that holds the call's input, environment and mounts, and nothing else. It has no
     /// network: every address is refused, which is what the builder starts with.
     pub(crate) fn new(
+        code: CodeKind,
         call: &PlacedCall,
         scratch: Option<&Scratch>,
         streams: &Streams,
@@ -67,10 +76,36 @@ impl CallState {
                 })?;
             }
         }
+        let mut wasi = wasi.build_p1();
+        let limits = call.limits();
+        // Streams keep their file open after its descriptor is closed, so they are bounded too.
+        wasi.ctx()
+            .table
+            .set_max_capacity((limits.files as usize).saturating_add(OTHER_RESOURCES));
+        let guard = match scratch {
+            Some(scratch) => {
+                let guard = Guard::new(scratch, limits.disk.bytes(), limits.files);
+                let mut guard = guard.map_err(|e| InvokeError::Start(e.into()))?;
+                // A component asks for its directories, and they are noted then.
+                if code == CodeKind::Module {
+                    p1::note_preopens(&mut guard, call.mounts().len());
+                }
+                Some(guard)
+            }
+            None => None,
+        };
         Ok(Self {
-            wasi: wasi.build_p1(),
+            wasi,
             limiter,
+            guard,
         })
+    }
+
+    /// The guard of a program that can open files; it always has one.
+    pub(super) fn guard(&mut self) -> wasmtime::Result<&mut Guard> {
+        self.guard
+            .as_mut()
+            .ok_or_else(|| wasmtime::Error::msg("a program with files has no guard"))
     }
 }
 

@@ -1,0 +1,34 @@
+//! The probe, packed for each tier. Its source is `probe/probe.c`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+/// The probe as a WASI p1 module.
+pub(crate) fn module() -> Arc<[u8]> {
+    Arc::from(include_bytes!("../probe/probe.wasm").as_slice())
+}
+
+/// The probe as a WASI p2 component: the module with Wasmtime's own adapter around it.
+pub(crate) fn component() -> Arc<[u8]> {
+    let adapter = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
+    let component = wit_component::ComponentEncoder::default()
+        .module(&module())
+        .and_then(|encoder| encoder.adapter("wasi_snapshot_preview1", adapter))
+        .and_then(|mut encoder| encoder.encode())
+        .expect("the probe is a module that the adapter fits");
+    Arc::from(component)
+}
+
+/// The probe as a static program of this host, built in `directory`.
+#[expect(clippy::disallowed_methods, reason = "the native probe is compiled where it is tested")]
+pub(crate) fn native(directory: &Path) -> PathBuf {
+    let program = directory.join("probe");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("probe/build.sh");
+    let status = Command::new("sh").arg(script).arg("native").arg(&program).status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "the native probe was not built: it needs a C compiler (apt-get install gcc)"
+    );
+    program
+}

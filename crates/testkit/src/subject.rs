@@ -1,0 +1,97 @@
+//! The tiers under test.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axo_core::{Capabilities, Executor, Readiness, Run, Tier, WasmSource};
+use axocoatl_isolation::{AuditLog, Compiler, Engine, Places, Policy};
+
+use crate::probe;
+
+/// A tier with the probe packed for it.
+#[derive(Clone)]
+pub struct Subject {
+    /// Its name in tables.
+    pub name: &'static str,
+    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) run: Run,
+    /// Whether tools have `/axocoatl` and `/tmp`.
+    pub(crate) files: bool,
+    /// Whether every exit status arrives, not just success and failure.
+    pub(crate) statuses: bool,
+    /// Where calls have their scratch; empty between calls.
+    pub(crate) scratch: PathBuf,
+}
+
+/// The subjects, and the directory that all of them work in.
+pub struct Subjects {
+    /// The subjects.
+    pub all: Vec<Subject>,
+    _home: tempfile::TempDir,
+}
+
+impl Subjects {
+    /// Every tier there is, as the engine configures it.
+    #[must_use]
+    pub fn new() -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let places = Places::under(home.path());
+        let engine = Engine::builder()
+            .places(places.clone())
+            .policy(Policy::default())
+            .tool_roots(Vec::new())
+            .audit(AuditLog::off())
+            // The probe is ours: it does not attack the compiler.
+            .compiler(Compiler::InProcess)
+            .build()
+            .expect("an engine");
+        let executor = |tier: Tier| {
+            let executors = engine.executors().iter();
+            Arc::clone(executors.clone().find(|e| e.tier() == tier).expect("the tier"))
+        };
+        let wasm = |name, code, statuses| Subject {
+            name,
+            executor: executor(Tier::Wasm),
+            run: Run::Wasm(WasmSource::Bytes(code)),
+            files: true,
+            statuses,
+            scratch: places.owners(),
+        };
+        let native = Subject {
+            name: "none",
+            executor: executor(Tier::None),
+            run: Run::Command(vec![probe::native(home.path()).display().to_string()]),
+            files: false,
+            statuses: true,
+            scratch: places.owners(),
+        };
+        let all =
+            vec![native, wasm("wasm p1", probe::module(), true), wasm("wasm p2", probe::component(), false)];
+        Self { all, _home: home }
+    }
+}
+
+impl Default for Subjects {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Subject {
+    /// What the tier says it can do.
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        match self.executor.readiness() {
+            Readiness::Ready(capabilities) => capabilities,
+            Readiness::Unavailable { reason, .. } => panic!("{} is not available: {reason}", self.name),
+        }
+    }
+
+    /// What calls left in their scratch, of all owners.
+    pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
+        let list = |path: &Path| -> Vec<PathBuf> {
+            std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+        };
+        let in_owner = |owner: &PathBuf| list(owner).into_iter().filter(|path| !path.ends_with("lock"));
+        list(&self.scratch).iter().flat_map(in_owner).collect()
+    }
+}

@@ -431,8 +431,10 @@ static void op_spin(void) {
     }
 }
 
-/* {"seconds":N} and/or {"ms":N}: one wait of that length. */
+/* {"seconds":N} and/or {"ms":N}: one wait of that length, after the text "log" on standard error. */
 static void op_sleep(void) {
+    const char *text = string("log", text_room, sizeof text_room, "");
+    write_all(STDERR_FILENO, text, strlen(text), NULL);
     int64_t ms = number_or("ms", 0);
     struct timespec wait = {
         .tv_sec = (time_t)(number_or("seconds", 0) + ms / 1000),
@@ -582,9 +584,13 @@ static void op_sparse(void) {
 /* {"path":P} gives {"text":T} */
 static void op_read(void) {
     int fd = open(path_argument("path"), O_RDONLY);
-    char first;
-    if (fd < 0 || read(fd, &first, 0) < 0) { /* a directory opens, and does not read */
+    struct stat info;
+    if (fd < 0 || fstat(fd, &info) < 0) {
         put_errno_object(errno);
+        return;
+    }
+    if (S_ISDIR(info.st_mode)) { /* a directory opens, and does not read */
+        put_errno_object(EISDIR);
         return;
     }
     struct text content = read_to_end(fd, text_room, sizeof text_room);

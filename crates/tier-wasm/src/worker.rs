@@ -22,7 +22,7 @@ pub(crate) const ANSWER_ERROR: u8 = b'E';
 pub(crate) const FUEL_ARGUMENT: &str = "--fuel";
 
 /// Address space of the compiler, in bytes. A component of 18 MB takes under 2 GiB.
-const MAX_MEMORY: u64 = 6 << 30;
+const MAX_MEMORY: u64 = 4 << 30;
 /// Processor time of the compiler, in seconds, over all its threads.
 const MAX_CPU_SECONDS: u64 = 300;
 /// Open files of the compiler: its streams, and what the thread pool looks at.

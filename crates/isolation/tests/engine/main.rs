@@ -1,0 +1,7 @@
+//! The engine as an embedding program meets it.
+
+mod audit;
+mod growth;
+mod native;
+mod support;
+mod tools;

@@ -49,7 +49,7 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct Run {
-    /// A tool's name, its directory, or a .wasm or .wat file (a path has a slash)
+    /// A tool's name, its directory (a path with a slash), or a .wasm or .wat file
     pub(crate) tool: String,
     /// The input: one JSON document. Without this and --input-file it is read from standard input
     #[arg(long, value_name = "JSON", conflicts_with = "input_file")]
@@ -64,7 +64,7 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) grants: GrantArguments,
     /// Print on standard error which tier was chosen, and why
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     pub(crate) explain: bool,
 }
 

@@ -23,11 +23,34 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-pub(crate) fn outcome(outcome: &Outcome) -> Value {
-    let (output, output_problem) = match &outcome.output {
-        // The text, not the value: numbers keep all their digits.
-        ToolOutput::Document(document) => (document.value().clone(), Value::Null),
-        ToolOutput::Invalid(problem) => (Value::Null, Value::from(problem.to_string())),
+/// An outcome as JSON text. The output stands in it as the tool wrote it: as a value, numbers
+/// beyond 64 bits would lose digits.
+pub(crate) fn outcome_text(outcome: &Outcome) -> String {
+    let mut text = without_output(outcome).to_string();
+    let output = outcome
+        .document()
+        .map_or("null", |document| document.text());
+    // The object is not empty, so its last character is the closing brace after a member.
+    text.pop();
+    text.push_str(",\"output\":");
+    text.push_str(output);
+    text.push('}');
+    text
+}
+
+/// An outcome inside another document; its output is a value there.
+fn outcome(outcome: &Outcome) -> Value {
+    let mut value = without_output(outcome);
+    value["output"] = outcome
+        .document()
+        .map_or(Value::Null, |document| document.value().clone());
+    value
+}
+
+fn without_output(outcome: &Outcome) -> Value {
+    let output_problem = match &outcome.output {
+        ToolOutput::Document(_) => None,
+        ToolOutput::Invalid(problem) => Some(problem.to_string()),
     };
     json!({
         "call_id": outcome.call_id.to_string(),
@@ -36,13 +59,12 @@ pub(crate) fn outcome(outcome: &Outcome) -> Value {
         "tier": outcome.tier.as_str(),
         "termination": termination(&outcome.termination),
         "exit_code": outcome.exit_code(),
-        "output": output,
-        "output_problem": output_problem,
         "stdout": String::from_utf8_lossy(&outcome.stdout),
         "stderr": String::from_utf8_lossy(&outcome.stderr),
         "usage": usage(&outcome.usage),
         "placement": placement(&outcome.placement),
         "digest": outcome.digest.as_deref(),
+        "output_problem": output_problem,
     })
 }
 

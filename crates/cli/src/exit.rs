@@ -31,6 +31,8 @@ pub(crate) enum Exit {
     OutputLimit,
     /// Interrupted from the terminal: 128 + SIGINT.
     Interrupted,
+    /// Told to end: 128 + SIGTERM.
+    Terminated,
     /// The tool's own status, or 128 and the signal that ended it.
     Tool(u8),
 }
@@ -48,6 +50,7 @@ impl Exit {
             Self::Interrupted => 130,
             Self::Trapped => 134,
             Self::OutOfMemory => 137,
+            Self::Terminated => 143,
             Self::FuelExhausted => 152,
             Self::OutputLimit => 153,
             Self::Tool(code) => code,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use axocoatl_isolation::{
-    AuditLog, BuildError, Engine, EngineBuilder, FindError, Places, Requirement, Run, ToolName,
-    ToolSpec, WasmSource,
+    AuditLog, BuildError, Engine, EngineBuilder, FindError, Owner, Places, Policy, Requirement,
+    Run, ToolName, ToolSpec, WasmSource, reap,
 };
 
 /// Calls at once in this process: it makes one.
@@ -24,11 +24,14 @@ pub(crate) fn builder() -> Result<(EngineBuilder, Places), BuildError> {
 
 /// An engine that touches none of this process's places: everything it makes is in a directory
 /// that is removed with the returned value. For proving what the host can do without changing it.
-pub(crate) fn trial_engine() -> anyhow::Result<(Engine, TrialPlaces)> {
-    let home = TrialPlaces::new().context("making a temporary directory for the trial")?;
+pub(crate) fn trial_engine() -> anyhow::Result<(Engine, Owner)> {
+    let trials = trials()?;
+    // What a trial that was killed left, the next one removes.
+    reap(&trials, false).with_context(|| format!("reaping {}", trials.display()))?;
+    let home = Owner::new_beneath(&trials)?;
     let engine = Engine::builder()
-        .places(Places::under(&home.0))
-        .policy(axocoatl_isolation::Policy::default())
+        .places(Places::under(home.path()))
+        .policy(Policy::default())
         .tool_roots(Vec::new())
         .audit(AuditLog::off())
         .concurrency(CONCURRENCY)
@@ -36,24 +39,26 @@ pub(crate) fn trial_engine() -> anyhow::Result<(Engine, TrialPlaces)> {
     Ok((engine, home))
 }
 
-/// A directory of our own beneath the system's temporary one, removed when dropped.
-pub(crate) struct TrialPlaces(PathBuf);
-
-impl TrialPlaces {
-    fn new() -> std::io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        let name = format!("axocoatl-trial-{}", axocoatl_isolation::CallId::new());
-        let path = std::env::temp_dir().join(name);
-        // Made, not reused: a name that is there already is somebody else's.
-        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
+/// Where trials are made: a directory of this user alone, beneath the system's temporary one.
+pub(crate) fn trials() -> anyhow::Result<PathBuf> {
+    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+    let us = rustix::process::geteuid().as_raw();
+    let path = std::env::temp_dir().join(format!("axocoatl-trials-{us}"));
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&path)
+        .with_context(|| format!("making {}", path.display()))?;
+    // In a shared directory the name could be taken by somebody else, or lead elsewhere.
+    let metadata = std::fs::symlink_metadata(&path)
+        .with_context(|| format!("examining {}", path.display()))?;
+    if !metadata.is_dir() || metadata.uid() != us || metadata.mode() & 0o022 != 0 {
+        anyhow::bail!(
+            "{} is not this user's alone: remove it, or set TMPDIR",
+            path.display()
+        );
     }
-}
-
-impl Drop for TrialPlaces {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+    Ok(path)
 }
 
 /// A tool as the user names it.

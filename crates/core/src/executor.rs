@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 
-use crate::{Outcome, PlacedCall, Readiness, Tier, ToolName, ToolSpec};
+use crate::{Outcome, PlacedCall, Readiness, Tier, ToolName};
 
 /// A future on the heap that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -15,8 +15,9 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A tier: runs placed calls.
 ///
 /// Contract of [`Executor::run`]:
-/// - every limit of [`PlacedCall::limits`] that [`Executor::readiness`] lists is enforced; the call
-///   ends within `limits.wall` and 250 ms, whatever the tool does;
+/// - every limit of [`PlacedCall::limits`] that [`Executor::readiness`] lists is enforced; from its
+///   start the tool ends within `limits.wall` and 250 ms, whatever it does. Waiting for a turn and
+///   making the tool ready come before its start, and have bounds of their own;
 /// - the tool gets [`PlacedCall::input`] and [`PlacedCall::environment`], the granted mounts, and
 ///   nothing else of the host;
 /// - dropping the future ends the tool and leaves nothing behind;
@@ -25,14 +26,14 @@ pub trait Executor: Send + Sync {
     /// Which tier this is.
     fn tier(&self) -> Tier;
 
-    /// Whether it can be used on this host, and what it can do. Cheap: asked at every call.
+    /// Whether it can be used on this host, and what it can do. Asked when an engine is built.
     fn readiness(&self) -> Readiness;
 
     /// Runs one call.
     fn run(&self, call: PlacedCall) -> BoxFuture<'_, Result<Outcome, RunError>>;
 
-    /// Makes everything ready that a first call of `tool` would otherwise wait for, and checks it.
-    fn prepare<'a>(&'a self, tool: &'a ToolSpec) -> BoxFuture<'a, Result<(), RunError>>;
+    /// Makes everything ready that `call` would otherwise wait for, and so checks its tool.
+    fn prepare<'a>(&'a self, call: &'a PlacedCall) -> BoxFuture<'a, Result<(), RunError>>;
 }
 
 /// Why a call could not be run: our failure, or a tool that is no tool.

@@ -147,6 +147,13 @@ impl HostPort {
         if !named {
             return Err(bad());
         }
+        // What ends in a number is an address (WHATWG URL, host parsing). Only the plain form is
+        // taken, so that none can hide what it is.
+        let last = host.rsplit('.').next().unwrap_or_default();
+        let is_number = last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x");
+        if is_number && host.parse::<Ipv4Addr>().is_err() {
+            return Err(bad());
+        }
         if host
             .parse::<Ipv4Addr>()
             .is_ok_and(|address| address.is_link_local())
@@ -300,6 +307,9 @@ mod tests {
             "ho st:1",
             "a..b:1",
             "http://x:1",
+            "2852039166:80",
+            "0xa9fea9fe:80",
+            "169.254.43518:80",
         ] {
             assert!(HostPort::parse(bad).is_err(), "{bad}");
         }

@@ -50,7 +50,9 @@ pub use name::{NameError, ToolName};
 pub use outcome::{Finished, Outcome, Termination, Usage};
 pub use output::{OutputFile, OutputMode, OutputProblem, ToolOutput};
 pub use place::{Candidate, Exclusion, PlacedCall, Placement, place};
-pub use policy::{GrantRules, HostPattern, MinimumSource, MountRule, NativeCommand, Policy};
+pub use policy::{
+    DEFAULT_CEILINGS, GrantRules, HostPattern, MinimumSource, MountRule, NativeCommand, Policy,
+};
 pub use spec::{Run, Schemas, SpecId, ToolSpec, WasmSource};
 pub use tier::{Requirement, Tier, UnknownWord};
 pub use units::{Size, UnitError, parse_duration};

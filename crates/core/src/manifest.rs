@@ -23,8 +23,8 @@ pub const MANIFEST_FILE: &str = "tool.toml";
 #[serde(deny_unknown_fields)]
 struct RawManifest {
     name: Spanned<String>,
-    version: Option<String>,
-    description: Option<String>,
+    version: Option<Spanned<String>>,
+    description: Option<Spanned<String>>,
     requires: Option<Spanned<String>>,
     run: Spanned<RawRun>,
     #[serde(default)]
@@ -95,12 +95,12 @@ impl ToolSpec {
         let run = read_run(source, &raw.run, directory)?;
         Ok(Self {
             id: SpecId::next(),
-            name: at(source, &raw.name, |name| ToolName::parse(name))?,
-            version: raw.version.as_deref().map(Arc::from),
-            description: raw.description,
+            name: at(source, &raw.name, ToolName::parse)?,
+            version: one_line(source, raw.version.as_ref())?.map(Arc::from),
+            description: one_line(source, raw.description.as_ref())?.map(str::to_owned),
             requires: read_requirement(source, raw.requires.as_ref(), &run)?,
             output: match &raw.run.get_ref().output {
-                Some(mode) => at(source, mode, |mode| read_output_mode(mode))?,
+                Some(mode) => at(source, mode, read_output_mode)?,
                 None => OutputMode::default(),
             },
             schemas: Schemas {
@@ -126,6 +126,25 @@ pub(crate) fn at<T, E: std::fmt::Display>(
     read: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, LocatedError> {
     read(text.get_ref()).map_err(|e| source.error(&text.span(), e.to_string()))
+}
+
+/// Longest version or description, in bytes: both are shown in lists.
+const MAX_LINE_BYTES: usize = 1024;
+
+/// A text that is shown in lists: it cannot pretend to be several lines of them.
+fn one_line<'a>(
+    source: Source<'_>,
+    text: Option<&'a Spanned<String>>,
+) -> Result<Option<&'a str>, LocatedError> {
+    let Some(text) = text else { return Ok(None) };
+    let line = text.get_ref();
+    if line.len() > MAX_LINE_BYTES || line.contains(|c: char| c.is_control()) {
+        let problem = format!(
+            "must be one line of at most {MAX_LINE_BYTES} bytes without control characters"
+        );
+        return Err(source.error(&text.span(), problem));
+    }
+    Ok(Some(line))
 }
 
 fn read_run(

@@ -128,6 +128,9 @@ fn exclusion(call: &AdmittedCall, status: &TierStatus) -> Option<Exclusion> {
     if !call.stand_in && status.tier > call.minimum.max(natural_tier(form)) {
         return Some(Exclusion::NoStandIn);
     }
+    if !may_run(status.tier, form) {
+        return Some(Exclusion::CannotRun(form));
+    }
     let capabilities = match &status.readiness {
         Readiness::Ready(capabilities) => capabilities,
         Readiness::Unavailable { reason, fix } => {
@@ -157,6 +160,15 @@ const fn natural_tier(form: Form) -> Tier {
         Form::Function | Form::Command => Tier::None,
         Form::Wasm => Tier::Wasm,
         Form::Bundle | Form::Image => Tier::Oci,
+    }
+}
+
+/// Whether a tier is made for such a thing at all, whatever the state of this host.
+const fn may_run(tier: Tier, form: Form) -> bool {
+    match form {
+        Form::Function | Form::Command => matches!(tier, Tier::None),
+        Form::Wasm => matches!(tier, Tier::Wasm),
+        Form::Bundle | Form::Image => matches!(tier, Tier::Oci | Tier::MicroVm),
     }
 }
 

@@ -5,7 +5,9 @@ mod parse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::{HostPort, Limits, MountMode, Requirement, Tier, ToolName};
+use std::time::Duration;
+
+use crate::{HostPort, Limits, MountMode, Requirement, Size, Tier, ToolName};
 
 /// The operator's rules. [`Policy::default`] is what holds without a file: nothing is granted, no
 /// host command is trusted, and every requirement has its default minimum tier.
@@ -15,7 +17,7 @@ pub struct Policy {
     pub minimum: BTreeMap<Requirement, Tier>,
     /// Minimum tier by tool, where the operator set one.
     pub tool_minimum: BTreeMap<ToolName, Tier>,
-    /// No call may ask for more than this.
+    /// No call may ask for more than this. Default: [`DEFAULT_CEILINGS`].
     pub ceilings: Limits,
     /// Which grants may be given at all.
     pub grants: GrantRules,
@@ -84,12 +86,25 @@ pub enum MinimumSource {
     Caller,
 }
 
+/// The ceilings where the operator sets no other. Output is held in our memory and files are open
+/// descriptors of ours, so no manifest may ask for as much as it likes.
+pub const DEFAULT_CEILINGS: Limits = Limits {
+    wall: Some(Duration::from_secs(3600)),
+    cpu: None,
+    memory: Some(Size::from_mib(4096)),
+    pids: Some(4096),
+    files: Some(4096),
+    disk: Some(Size::from_mib(8192)),
+    output: Some(Size::from_mib(64)),
+    fuel: None,
+};
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
             minimum: BTreeMap::new(),
             tool_minimum: BTreeMap::new(),
-            ceilings: Limits::default(),
+            ceilings: DEFAULT_CEILINGS,
             grants: GrantRules::default(),
             stand_in: true,
             trusted_images: Vec::new(),

@@ -100,26 +100,36 @@ impl AuditLog {
         self.path.as_deref()
     }
 
-    pub(crate) fn open(&self, call: &ToolCall) -> OpenRecord<'_> {
-        OpenRecord {
+    /// Begins the record of a call.
+    ///
+    /// # Errors
+    /// If the log cannot be opened: then the call must not be made.
+    pub(crate) fn open(&self, call: &ToolCall) -> io::Result<OpenRecord<'_>> {
+        self.opened()?;
+        Ok(OpenRecord {
             log: self,
             call_id: call.id,
             tool: call.tool.clone(),
             input_bytes: call.input.text().len(),
             closed: false,
+        })
+    }
+
+    /// The open log, if there is one.
+    fn opened(&self) -> io::Result<Option<&File>> {
+        let Some(path) = &self.path else {
+            return Ok(None);
+        };
+        if self.file.get().is_none() {
+            // Two threads may both open it; the first kept is used by both.
+            let _ = self.file.set(open_log(path)?);
         }
+        Ok(self.file.get())
     }
 
     fn write(&self, record: &Record<'_>) -> io::Result<()> {
-        let Some(path) = &self.path else {
+        let Some(mut file) = self.opened()? else {
             return Ok(());
-        };
-        let mut file = match self.file.get() {
-            Some(file) => file,
-            None => {
-                let file = open_log(path)?;
-                self.file.get_or_init(|| file)
-            }
         };
         let mut line = Vec::with_capacity(512);
         if self.torn.swap(false, Ordering::Relaxed) {
@@ -193,10 +203,14 @@ impl OpenRecord<'_> {
         }
         match self.log.write(&record) {
             Ok(()) => result,
-            Err(source) => Err(CallError::Audit {
-                source,
-                outcome: result.ok().map(Box::new),
-            }),
+            Err(source) => {
+                let outcome = match result {
+                    Ok(outcome) => Some(Box::new(outcome)),
+                    Err(CallError::Output { outcome, .. }) => Some(outcome),
+                    Err(_) => None,
+                };
+                Err(CallError::Audit { source, outcome })
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use crate::audit::AuditLog;
 use crate::native::NativeExecutor;
 use crate::owner::{Owner, reap};
 use crate::places::{Places, PlacesError};
+use crate::plain_file;
 use crate::registry::{FindError, Registry, ToolRoot, read_spec};
 
 /// First argument of this program when it is started to compile for itself.
@@ -57,6 +58,14 @@ pub enum BuildError {
         /// Why.
         source: std::io::Error,
     },
+    /// The policy file could be somebody else's.
+    #[error(
+        "the policy {path} belongs to another user or can be written by others: chown it to yourself and chmod go-w it"
+    )]
+    PolicyUnsafe {
+        /// The file.
+        path: PathBuf,
+    },
     /// The policy file is bad.
     #[error(transparent)]
     Policy(#[from] LocatedError),
@@ -81,9 +90,15 @@ pub enum BuildError {
 )]
 pub fn serve_compiler_if_asked() {
     SERVES_COMPILER.store(true, std::sync::atomic::Ordering::Relaxed);
-    let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() == Some(COMPILER_ARGUMENT) {
-        let arguments: Vec<_> = arguments.collect();
+    // Arguments need not be text; ours are.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments
+        .next()
+        .is_some_and(|first| first == COMPILER_ARGUMENT)
+    {
+        let arguments: Vec<_> = arguments
+            .filter_map(|text| text.into_string().ok())
+            .collect();
         let status = axo_tier_wasm::serve_compiler(&arguments);
         std::process::exit(i32::from(status != std::process::ExitCode::SUCCESS));
     }
@@ -255,11 +270,27 @@ impl EngineBuilder {
 
 fn read_policy(places: &Places) -> Result<Policy, BuildError> {
     let path = places.policy();
-    match std::fs::read_to_string(&path) {
+    match std::fs::metadata(&path) {
+        Ok(metadata) if !is_operators(&metadata) => return Err(BuildError::PolicyUnsafe { path }),
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Policy::default()),
+        Err(source) => return Err(BuildError::PolicyUnreadable { path, source }),
+    }
+    match plain_file::read_text(&path, MAX_POLICY_BYTES) {
         Ok(text) => Ok(Policy::parse(&text, &path.display().to_string())?),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Policy::default()),
         Err(source) => Err(BuildError::PolicyUnreadable { path, source }),
     }
+}
+
+/// Largest policy, in bytes.
+const MAX_POLICY_BYTES: usize = 1 << 20;
+
+/// Whether a file is this user's or root's and nobody else may write it: the policy names commands
+/// that run on the host.
+fn is_operators(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let ours = [0, rustix::process::geteuid().as_raw()].contains(&metadata.uid());
+    ours && metadata.mode() & 0o022 == 0
 }
 
 /// A command that was named without more.

@@ -37,7 +37,11 @@ impl Engine {
     /// [`CallError`] if the call was refused or we failed; how the tool ended is in the [`Outcome`].
     pub async fn call(&self, call: ToolCall) -> Result<Outcome, CallError> {
         // Opened first, so that a call which is dropped half way is recorded too.
-        let record = self.audit.open(&call);
+        // A log that cannot be written is found here, before the tool has done anything.
+        let record = self.audit.open(&call).map_err(|source| CallError::Audit {
+            source,
+            outcome: None,
+        })?;
         let result = self.carry_out(call).await;
         // Closed before the caller learns of the outcome: nothing happens unrecorded.
         record.close(result)
@@ -80,7 +84,7 @@ impl Engine {
     /// [`CallError`] says what is wrong with it.
     pub async fn check(&self, name: &ToolName) -> Result<Placement, CallError> {
         let placed = self.trial(name)?;
-        self.executor(placed.tier())?.prepare(placed.spec()).await?;
+        self.executor(placed.tier())?.prepare(&placed).await?;
         Ok(placed.placement().clone())
     }
 
@@ -107,7 +111,9 @@ impl Engine {
             .ok_or(CallError::NoExecutor(tier))
     }
 
-    /// The tiers that this engine can use. They take placed calls only.
+    /// The tiers that this engine can use, for suites that hold each to its contract. Whoever runs
+    /// tools uses [`Engine::call`]: what is run here is not recorded.
+    #[doc(hidden)]
     #[must_use]
     pub fn executors(&self) -> &[Arc<dyn Executor>] {
         &self.executors

@@ -27,6 +27,7 @@ mod error;
 mod native;
 mod owner;
 mod places;
+mod plain_file;
 mod proof;
 mod registry;
 mod schema;

@@ -83,7 +83,7 @@ impl Owner {
             .mode(0o700)
             .create(path)
             .map_err(io)?;
-        let lock = open_lock(path).map_err(io)?;
+        let lock = open_lock(path, true).map_err(io)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(OwnerError::Held(path.to_owned())),
@@ -142,7 +142,13 @@ pub fn reap(owners: &Path, dry_run: bool) -> io::Result<Reaped> {
 /// Whether `path` had no owner; then it is removed while its lock is held, so that nobody can own
 /// it in between.
 fn reap_one(path: &Path, dry_run: bool) -> io::Result<bool> {
-    let lock = open_lock(path)?;
+    let lock = match open_lock(path, !dry_run) {
+        // Without a lock it has no owner; only looking does not make one.
+        Err(e) if dry_run && e.kind() == io::ErrorKind::NotFound && path.exists() => {
+            return Ok(true);
+        }
+        lock => lock?,
+    };
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
@@ -154,13 +160,13 @@ fn reap_one(path: &Path, dry_run: bool) -> io::Result<bool> {
     Ok(true)
 }
 
-fn open_lock(directory: &Path) -> io::Result<File> {
+fn open_lock(directory: &Path, create: bool) -> io::Result<File> {
     let nofollow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
     let mut options = File::options();
     options
         .read(true)
         .write(true)
-        .create(true)
+        .create(create)
         .truncate(false)
         .mode(0o600)
         .custom_flags(nofollow);

@@ -128,7 +128,7 @@ impl Places {
         let project = directory
             .ancestors()
             .map(|path| path.join(PROJECT_TOOLS))
-            .find(|path| path.is_dir());
+            .find(|path| is_trusted_directory(path));
         let root = |label, path| ToolRoot { label, path };
         project
             .map(|path| root("project", path))
@@ -137,6 +137,15 @@ impl Places {
             .chain(self.system_tools.clone().map(|path| root("system", path)))
             .collect()
     }
+}
+
+/// Whether `path` is a directory of this user's or root's. One that somebody else left in a shared
+/// parent, such as /tmp, is no project of ours.
+fn is_trusted_directory(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let us = rustix::process::geteuid().as_raw();
+    std::fs::metadata(path)
+        .is_ok_and(|m| m.is_dir() && [0, us].contains(&m.uid()) && m.mode() & 0o022 == 0)
 }
 
 #[cfg(test)]

@@ -2,18 +2,18 @@
 //! embedding program or the policy gives. The only lookup there is.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axo_core::{LocatedError, MANIFEST_FILE, ToolName, ToolSpec};
 
+use crate::plain_file;
 use crate::schema::SchemaError;
 use crate::tool::Tool;
 
 /// Largest manifest, in bytes.
-const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+const MAX_MANIFEST_BYTES: usize = 1 << 20;
 
 /// A directory of tools: tool NAME lies in `NAME/`, with its manifest.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -236,21 +236,11 @@ pub(crate) fn read_spec(directory: &Path) -> Result<ToolSpec, FindError> {
         let path = path.to_owned();
         move |source| FindError::Unreadable { path, source }
     };
-    let directory = std::path::absolute(directory).map_err(unreadable(directory))?;
+    // Links on the way to the tool are followed now; none is followed to its mounts later.
+    let directory = directory.canonicalize().map_err(unreadable(directory))?;
     let path = directory.join(MANIFEST_FILE);
-    let text = read_manifest(&path).map_err(unreadable(&path))?;
+    let text = plain_file::read_text(&path, MAX_MANIFEST_BYTES).map_err(unreadable(&path))?;
     Ok(ToolSpec::from_manifest(&text, &directory)?)
-}
-
-fn read_manifest(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut text = String::new();
-    file.take(MAX_MANIFEST_BYTES + 1)
-        .read_to_string(&mut text)?;
-    Ok(text)
 }
 
 fn read_tool(directory: &Path) -> Result<Tool, FindError> {
@@ -310,7 +300,8 @@ fn tool_directories(root: &Path) -> Result<Vec<PathBuf>, FindError> {
     let mut directories = Vec::new();
     for entry in entries {
         let path = entry.map_err(unreadable)?.path();
-        if has_manifest(&path)? {
+        // What cannot be looked into is listed too, with the reason.
+        if has_manifest(&path).unwrap_or(true) {
             directories.push(path);
         }
     }

@@ -1,19 +1,22 @@
 //! JSON Schemas of tools. A schema comes with the tool and is as hostile as the tool.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axo_core::Document;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
+use crate::plain_file;
+
 /// Largest schema, in bytes.
 const MAX_SCHEMA_BYTES: usize = 64 << 10;
 /// Largest compiled regular expression of a `pattern`, in bytes.
-const MAX_PATTERN_BYTES: usize = 1 << 20;
+const MAX_PATTERN_BYTES: usize = 512 << 10;
+/// Most patterns in a schema.
+const MAX_PATTERNS: usize = 64;
 /// Product of schema and document sizes, in bytes squared, up to which a check is made at once.
 /// Without references its work is bounded by this product: some tens of milliseconds.
 const INLINE_WORK: usize = 64 << 20;
@@ -31,6 +34,8 @@ pub(crate) struct Schema {
     validator: Arc<Validator>,
     bytes: usize,
     has_references: bool,
+    /// A check did not end in time; its thread may still be at it, and no other is started.
+    given_up: Arc<AtomicBool>,
 }
 
 /// Why a schema cannot be used, or a document does not fit it.
@@ -75,11 +80,16 @@ impl Schema {
             path: path.to_owned(),
             problem,
         };
-        let text = read_capped(path).map_err(|source| SchemaError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text =
+            plain_file::read(path, MAX_SCHEMA_BYTES).map_err(|source| SchemaError::Unreadable {
+                path: path.to_owned(),
+                source,
+            })?;
         let document = Document::parse(&text, MAX_SCHEMA_BYTES).map_err(|e| bad(e.to_string()))?;
+        let features = Features::of(document.value());
+        if features.patterns > MAX_PATTERNS {
+            return Err(bad(format!("it has more than {MAX_PATTERNS} patterns")));
+        }
         let validator = jsonschema::options()
             // The linear-time engine: a hostile pattern cannot backtrack for ever.
             .with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN_BYTES))
@@ -89,7 +99,8 @@ impl Schema {
             path: Arc::from(path),
             validator: Arc::new(validator),
             bytes: text.len(),
-            has_references: has_reference(document.value()),
+            has_references: features.references,
+            given_up: Arc::default(),
         })
     }
 
@@ -99,37 +110,61 @@ impl Schema {
         if !self.has_references && work <= INLINE_WORK {
             return violations(&self.validator, document.value());
         }
+        let too_long = || SchemaError::TooLong {
+            path: self.path.to_path_buf(),
+        };
+        if self.given_up.load(Ordering::Relaxed) {
+            return Err(too_long());
+        }
         let validator = Arc::clone(&self.validator);
         let document = document.clone();
         let check = tokio::task::spawn_blocking(move || violations(&validator, document.value()));
         match tokio::time::timeout(MAX_CHECK_TIME, check).await {
             Ok(Ok(result)) => result,
-            // A panic in the checker is as final as its not ending.
-            Ok(Err(_)) | Err(_) => Err(SchemaError::TooLong {
+            Ok(Err(_)) => Err(SchemaError::Bad {
                 path: self.path.to_path_buf(),
+                problem: "the checker panicked on it".into(),
             }),
+            Err(_) => {
+                self.given_up.store(true, Ordering::Relaxed);
+                Err(too_long())
+            }
         }
     }
 }
 
-fn read_capped(path: &Path) -> std::io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("it is not a regular file"));
-    }
-    let mut text = Vec::new();
-    file.take(MAX_SCHEMA_BYTES as u64 + 1)
-        .read_to_end(&mut text)?;
-    Ok(text)
+/// What makes a schema costly.
+#[derive(Default)]
+struct Features {
+    references: bool,
+    patterns: usize,
 }
 
-fn has_reference(schema: &Value) -> bool {
-    match schema {
-        Value::Object(members) => members.iter().any(|(key, value)| {
-            matches!(key.as_str(), "$ref" | "$dynamicRef" | "$recursiveRef") || has_reference(value)
-        }),
-        Value::Array(items) => items.iter().any(has_reference),
-        _ => false,
+impl Features {
+    fn of(schema: &Value) -> Self {
+        let mut features = Self::default();
+        features.note(schema);
+        features
+    }
+
+    fn note(&mut self, schema: &Value) {
+        match schema {
+            Value::Object(members) => {
+                for (key, value) in members {
+                    match key.as_str() {
+                        "$ref" | "$dynamicRef" | "$recursiveRef" => self.references = true,
+                        "pattern" => self.patterns += 1,
+                        "patternProperties" => {
+                            self.patterns += value.as_object().map_or(0, serde_json::Map::len);
+                        }
+                        _ => {}
+                    }
+                    self.note(value);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.note(item)),
+            _ => {}
+        }
     }
 }
 
@@ -193,6 +228,37 @@ mod tests {
         ] {
             assert!(schema(&bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn references_that_multiply_end_at_the_deadline_and_are_not_tried_again() {
+        // Each level checks the next one twice: 2^60 checks of one value.
+        let levels: serde_json::Map<_, _> = (0..60)
+            .map(|n| {
+                let next = json!({"$ref": format!("#/$defs/l{}", n + 1)});
+                (format!("l{n}"), json!({"allOf": [next, next]}))
+            })
+            .chain([("l60".to_owned(), json!({"type": "integer"}))])
+            .collect();
+        let schema = schema(&json!({"$ref": "#/$defs/l0", "$defs": levels})).unwrap();
+        let document = Document::from(json!(1));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let started = std::time::Instant::now();
+        let [first, second] = [0, 1].map(|_| runtime.block_on(schema.check(&document)));
+        // The thread that is still at it must not keep the test from ending.
+        runtime.shutdown_background();
+        assert!(
+            matches!(first, Err(SchemaError::TooLong { .. })),
+            "{first:?}"
+        );
+        assert!(
+            matches!(second, Err(SchemaError::TooLong { .. })),
+            "{second:?}"
+        );
+        assert!(
+            started.elapsed() < 2 * MAX_CHECK_TIME,
+            "the second check waited too"
+        );
     }
 
     #[tokio::test]

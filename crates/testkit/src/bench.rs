@@ -32,7 +32,12 @@ impl Request {
         if let (Value::Object(input), Value::Object(arguments)) = (&mut input, arguments) {
             input.extend(arguments);
         }
-        Self { input, output: OutputMode::Auto, limits: Limits::default(), grants: Grants::default() }
+        Self {
+            input,
+            output: OutputMode::Auto,
+            limits: Limits::default(),
+            grants: Grants::default(),
+        }
     }
 
     /// The same with limits.
@@ -74,7 +79,10 @@ pub struct Bench {
 
 impl Bench {
     pub(crate) fn new(subject: &Subject, broken: Option<Sabotage>) -> Self {
-        Self { subject: subject.clone(), broken }
+        Self {
+            subject: subject.clone(),
+            broken,
+        }
     }
 
     /// The subject's tier.
@@ -110,23 +118,42 @@ impl Bench {
     fn place(&self, request: Request) -> Result<axo_core::PlacedCall, String> {
         let name = ToolName::parse("probe").map_err(|e| e.to_string())?;
         let tier = self.tier();
-        let requires = if tier == Tier::None { Requirement::NativeTrusted } else { Requirement::Wasm };
+        let requires = if tier == Tier::None {
+            Requirement::NativeTrusted
+        } else {
+            Requirement::Wasm
+        };
         let mut spec = ToolSpec::new(name.clone(), requires, self.subject.run.clone());
         spec.output = request.output;
         let mut policy = Policy::default();
         policy.native_functions.push(name.clone());
-        policy.grants.env = request.grants.env.iter().map(|env| env.name.clone()).collect();
+        policy.grants.env = request
+            .grants
+            .env
+            .iter()
+            .map(|env| env.name.clone())
+            .collect();
         policy.grants.mounts = request
             .grants
             .mounts
             .iter()
-            .map(|mount| MountRule { source: mount.source.clone(), mode: mount.mode })
+            .map(|mount| MountRule {
+                source: mount.source.clone(),
+                mode: mount.mode,
+            })
             .collect();
-        let options =
-            CallOptions { limits: request.limits, grants: request.grants, ..CallOptions::default() };
+        let options = CallOptions {
+            limits: request.limits,
+            grants: request.grants,
+            ..CallOptions::default()
+        };
         let call = ToolCall::new(name, request.input).with_options(options);
-        let admitted = admit(&policy, &Arc::new(spec), call, &|_| None).map_err(|e| e.to_string())?;
-        let status = TierStatus { tier, readiness: self.subject.executor.readiness() };
+        let admitted =
+            admit(&policy, &Arc::new(spec), call, &|_| None).map_err(|e| e.to_string())?;
+        let status = TierStatus {
+            tier,
+            readiness: self.subject.executor.readiness(),
+        };
         place(admitted, &[status]).map_err(|e| e.to_string())
     }
 }

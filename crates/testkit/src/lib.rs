@@ -4,7 +4,12 @@
 //! A [`Case`] is one clause of the contract, written once. A [`Subject`] is a tier with the probe
 //! packed for it. [`check`] runs a case on a subject; [`sabotaged`] runs it on the same subject
 //! broken on purpose, which must make it fail: a case that passes then tests nothing.
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a fixture that cannot be made ends the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a fixture that cannot be made ends the test"
+)]
 
 mod bench;
 mod cases;
@@ -12,7 +17,7 @@ mod probe;
 mod subject;
 
 pub use bench::{Bench, Request};
-pub use cases::{Case, Need, Sabotage, all};
+pub use cases::{Case, CaseResult, Need, Sabotage, all};
 pub use subject::{Subject, Subjects};
 
 /// What a case came to on a subject.
@@ -40,5 +45,7 @@ pub async fn check(case: &Case, subject: &Subject) -> Verdict {
 /// Runs `case` on `subject` broken as the case says. The answer is how the case failed; `None`
 /// means that it did not notice.
 pub async fn sabotaged(case: &Case, subject: &Subject) -> Option<String> {
-    (case.run)(Bench::new(subject, Some(case.broken))).await.err()
+    (case.run)(Bench::new(subject, Some(case.broken)))
+        .await
+        .err()
 }

@@ -21,11 +21,18 @@ pub(crate) fn component() -> Arc<[u8]> {
 }
 
 /// The probe as a static program of this host, built in `directory`.
-#[expect(clippy::disallowed_methods, reason = "the native probe is compiled where it is tested")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the native probe is compiled where it is tested"
+)]
 pub(crate) fn native(directory: &Path) -> PathBuf {
     let program = directory.join("probe");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("probe/build.sh");
-    let status = Command::new("sh").arg(script).arg("native").arg(&program).status();
+    let status = Command::new("sh")
+        .arg(script)
+        .arg("native")
+        .arg(&program)
+        .status();
     assert!(
         status.is_ok_and(|status| status.success()),
         "the native probe was not built: it needs a C compiler (apt-get install gcc)"

@@ -47,7 +47,12 @@ impl Subjects {
             .expect("an engine");
         let executor = |tier: Tier| {
             let executors = engine.executors().iter();
-            Arc::clone(executors.clone().find(|e| e.tier() == tier).expect("the tier"))
+            Arc::clone(
+                executors
+                    .clone()
+                    .find(|e| e.tier() == tier)
+                    .expect("the tier"),
+            )
         };
         let wasm = |name, code, statuses| Subject {
             name,
@@ -65,8 +70,11 @@ impl Subjects {
             statuses: true,
             scratch: places.owners(),
         };
-        let all =
-            vec![native, wasm("wasm p1", probe::module(), true), wasm("wasm p2", probe::component(), false)];
+        let all = vec![
+            native,
+            wasm("wasm p1", probe::module(), true),
+            wasm("wasm p2", probe::component(), false),
+        ];
         Self { all, _home: home }
     }
 }
@@ -82,16 +90,27 @@ impl Subject {
     pub(crate) fn capabilities(&self) -> Capabilities {
         match self.executor.readiness() {
             Readiness::Ready(capabilities) => capabilities,
-            Readiness::Unavailable { reason, .. } => panic!("{} is not available: {reason}", self.name),
+            Readiness::Unavailable { reason, .. } => {
+                panic!("{} is not available: {reason}", self.name)
+            }
         }
     }
 
     /// What calls left in their scratch, of all owners.
     pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
         let list = |path: &Path| -> Vec<PathBuf> {
-            std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+            std::fs::read_dir(path)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+                .collect()
         };
-        let in_owner = |owner: &PathBuf| list(owner).into_iter().filter(|path| !path.ends_with("lock"));
+        let in_owner = |owner: &PathBuf| {
+            list(owner)
+                .into_iter()
+                .filter(|path| !path.ends_with("lock"))
+        };
         list(&self.scratch).iter().flat_map(in_owner).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! Where code is compiled: the side that asks.
 
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -99,20 +99,33 @@ async fn in_worker(
         let _ = stdin.write_all(code).await;
         drop(stdin);
     };
-    let mut answer = Vec::new();
+    // The first byte says what the rest is.
+    let mut first = [0; 1];
+    let mut rest = Vec::new();
     let mut stdout = stdout.take(MAX_COMPILED_BYTES as u64 + 1);
-    let (read, ()) = tokio::join!(stdout.read_to_end(&mut answer), feed);
+    let read = async {
+        if stdout.read(&mut first).await? == 1 {
+            stdout.read_to_end(&mut rest).await?;
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    let (read, ()) = tokio::join!(read, feed);
     read?;
     let status = child.wait().await?;
-    Ok(read_answer(answer, status))
+    Ok(read_answer(first[0], rest, status))
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "starting the compiler process is this module's job"
 )]
+#[expect(
+    unsafe_code,
+    reason = "inherited descriptors can only be closed between fork and exec"
+)]
 fn start(program: &PathBuf, arguments: &[String], kind: EngineKind) -> std::io::Result<Child> {
-    Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .args(kind.fuel.then_some(FUEL_ARGUMENT))
         .env_clear()
@@ -120,32 +133,37 @@ fn start(program: &PathBuf, arguments: &[String], kind: EngineKind) -> std::io::
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
+        .kill_on_drop(true);
+    // SAFETY: the closure makes one system call, which is async-signal-safe, and touches no memory.
+    #[cfg(target_os = "linux")]
+    unsafe {
+        command.pre_exec(|| {
+            // What this program has open without close-on-exec is none of the compiler's.
+            let first = 3;
+            let flag = libc::CLOSE_RANGE_CLOEXEC;
+            match libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flag) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    command.spawn()
 }
 
-fn read_answer(
-    mut answer: Vec<u8>,
-    status: std::process::ExitStatus,
-) -> Result<Vec<u8>, CompileError> {
-    if answer.len() > MAX_COMPILED_BYTES {
-        return Err(CompileError::BadCode(format!(
+fn read_answer(first: u8, rest: Vec<u8>, status: ExitStatus) -> Result<Vec<u8>, CompileError> {
+    let bad = |problem| Err(CompileError::BadCode(problem));
+    match first {
+        _ if rest.len() >= MAX_COMPILED_BYTES => bad(format!(
             "its compiled code has more than {MAX_COMPILED_BYTES} bytes"
-        )));
-    }
-    match answer.first() {
-        Some(&ANSWER_CODE) if status.success() => {
-            answer.remove(0);
-            Ok(answer)
+        )),
+        ANSWER_CODE if status.success() => Ok(rest),
+        ANSWER_ERROR if status.success() => {
+            let problem = &rest[..rest.len().min(MAX_PROBLEM_BYTES)];
+            bad(String::from_utf8_lossy(problem).into_owned())
         }
-        Some(&ANSWER_ERROR) if status.success() => {
-            let problem = &answer[1..answer.len().min(MAX_PROBLEM_BYTES)];
-            Err(CompileError::BadCode(
-                String::from_utf8_lossy(problem).into_owned(),
-            ))
-        }
-        _ => Err(CompileError::BadCode(format!(
-            "the compiler process ended with {status}, most likely at its limit of memory or processor time"
-        ))),
+        _ => bad(format!(
+            "the compiler process ended with {status}, most likely at its limit of memory or \
+             processor time"
+        )),
     }
 }

@@ -1,26 +1,20 @@
 //! The tier as the engine sees it.
 
-use std::collections::HashMap;
-use std::io::{self, Read as _};
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use axo_core::{
     BoxError, BoxFuture, Capabilities, Executor, Form, GrantKind, LimitKind, Outcome, PlacedCall,
-    Readiness, Run, RunError, SpecId, Tier, ToolSpec, WasmSource,
+    Readiness, RunError, Tier, ToolSpec,
 };
-use tokio::sync::{OnceCell, Semaphore};
-use wasmtime::component::Component;
-use wasmtime::{Engine, Module};
+use tokio::sync::Semaphore;
 
-use crate::cache::{Cache, CacheError, Key};
-use crate::code::{self, CodeKind, MAX_CODE_BYTES};
-use crate::compiler::{CompileError, Compiler};
-use crate::engines::{EngineKind, Engines};
+use crate::compiler::Compiler;
+use crate::engines::Engines;
 use crate::invoke::{InvokeError, invoke};
-use crate::program::{Program, ProgramError};
+use crate::loader::Loader;
+use crate::program::Program;
 use crate::scratch::Scratch;
 use crate::ticker::Ticker;
 
@@ -51,12 +45,12 @@ pub struct WasmConfig {
 
 /// Tier 1.
 pub struct WasmExecutor {
-    config: WasmConfig,
-    engines: Arc<Engines>,
+    /// Kept for the ticker, which lives as long as they do.
+    _engines: Arc<Engines>,
+    loader: Loader,
     ticker: Ticker,
     turns: Semaphore,
-    cache: OnceLock<Cache>,
-    programs: RwLock<HashMap<(SpecId, bool), Arc<OnceCell<Program>>>>,
+    scratch: ScratchRoot,
 }
 
 impl WasmExecutor {
@@ -67,16 +61,16 @@ impl WasmExecutor {
         let engines = Arc::new(Engines::new(slots));
         Self {
             ticker: Ticker::new(&engines),
-            engines,
+            loader: Loader::new(Arc::clone(&engines), config.compiler, config.cache),
+            _engines: engines,
             turns: Semaphore::new(slots as usize),
-            cache: OnceLock::new(),
-            programs: RwLock::default(),
-            config,
+            scratch: config.scratch,
         }
     }
 
     async fn run_call(&self, call: PlacedCall) -> Result<Outcome, RunError> {
         let program = self
+            .loader
             .program(call.spec(), call.limits().fuel.is_some())
             .await?;
         let program = program
@@ -109,7 +103,7 @@ impl WasmExecutor {
         if !program.has_files {
             return Ok(None);
         }
-        let root = (self.config.scratch)().map_err(|e| host("making the scratch directory", e))?;
+        let root = (self.scratch)().map_err(|e| host("making the scratch directory", e))?;
         Scratch::create(
             &root,
             &call.id().to_string(),
@@ -117,117 +111,6 @@ impl WasmExecutor {
         )
         .map(Some)
         .map_err(|e| host("making the scratch directory of the call", e))
-    }
-
-    /// The program of `tool`: loaded once, whoever asks first.
-    async fn program(
-        &self,
-        tool: &ToolSpec,
-        fuel: bool,
-    ) -> Result<Arc<OnceCell<Program>>, RunError> {
-        let key = (tool.id(), fuel);
-        let known = self
-            .programs
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-            .cloned();
-        let cell = known.unwrap_or_else(|| {
-            let mut programs = self
-                .programs
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(programs.entry(key).or_default())
-        });
-        cell.get_or_try_init(|| self.load(tool, fuel)).await?;
-        Ok(cell)
-    }
-
-    /// Reads the tool's code, compiles it unless the cache has it, and links it.
-    async fn load(&self, tool: &ToolSpec, fuel: bool) -> Result<Program, RunError> {
-        let bad = |problem: String, source| bad_tool(tool, problem, source);
-        let code = read_code(tool)?;
-        let kind = EngineKind {
-            code: CodeKind::detect(&code).map_err(|e| bad(e, None))?,
-            fuel,
-        };
-        let digest = code::digest(&code);
-        let engine = self
-            .engines
-            .get(kind)
-            .map_err(|e| host("making the engine", io::Error::other(e)))?;
-        let loaded = self.compiled(tool, kind, engine, &digest, code).await?;
-        let program = match &loaded {
-            Loaded::Module(module) => Program::from_module(engine, digest, module),
-            Loaded::Component(component) => Program::from_component(engine, digest, component),
-        };
-        program.map_err(|e| program_failed(tool, e))
-    }
-
-    /// Compiled code of the tool, from the cache or the compiler.
-    async fn compiled(
-        &self,
-        tool: &ToolSpec,
-        kind: EngineKind,
-        engine: &Engine,
-        digest: &str,
-        code: Vec<u8>,
-    ) -> Result<Loaded, RunError> {
-        let Some(cache) = self.cache().map_err(cache_failed)? else {
-            let compiled = self.compile(tool, kind, code).await?;
-            return Loaded::from_bytes(engine, kind, &compiled).map_err(|e| unloadable(tool, e));
-        };
-        let key = Cache::key(engine, digest);
-        if let Some(loaded) = from_cache(cache, &key, engine, kind)? {
-            return Ok(loaded);
-        }
-        let lock = cache.lock(&key).await.map_err(cache_failed)?;
-        // Whoever held the lock before us may have compiled it.
-        if let Some(loaded) = from_cache(cache, &key, engine, kind)? {
-            return Ok(loaded);
-        }
-        let compiled = self.compile(tool, kind, code).await?;
-        if let Err(error) = cache.store(&key, &compiled, &lock) {
-            // The call can be made all the same; only the next one compiles again.
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(
-                error,
-                "compiled code could not be kept; it is compiled again next time"
-            );
-        }
-        Loaded::from_bytes(engine, kind, &compiled).map_err(|e| unloadable(tool, e))
-    }
-
-    async fn compile(
-        &self,
-        tool: &ToolSpec,
-        kind: EngineKind,
-        code: Vec<u8>,
-    ) -> Result<Vec<u8>, RunError> {
-        tracing::info!(tool = %tool.name, bytes = code.len(), "compiling");
-        self.config
-            .compiler
-            .compile(kind, code)
-            .await
-            .map_err(|error| match error {
-                CompileError::BadCode(problem) => bad_tool(tool, problem, None),
-                CompileError::Process { program, source } => RunError::Host {
-                    doing: "starting the compiler process".into(),
-                    path: Some(program),
-                    fix: "check that the program exists and may be executed".into(),
-                    source: source.into(),
-                },
-            })
-    }
-
-    fn cache(&self) -> Result<Option<&Cache>, CacheError> {
-        let Some(path) = &self.config.cache else {
-            return Ok(None);
-        };
-        if self.cache.get().is_none() {
-            let _ = self.cache.set(Cache::open(path)?);
-        }
-        Ok(self.cache.get())
     }
 }
 
@@ -244,158 +127,11 @@ impl Executor for WasmExecutor {
         Box::pin(self.run_call(call))
     }
 
-    fn prepare<'a>(&'a self, tool: &'a ToolSpec) -> BoxFuture<'a, Result<(), RunError>> {
-        Box::pin(async move {
-            self.program(tool, tool.limits.fuel.is_some())
-                .await
-                .map(|_| ())
-        })
-    }
-}
-
-/// Compiled code in this process.
-enum Loaded {
-    Module(Module),
-    Component(Component),
-}
-
-impl Loaded {
-    #[expect(
-        unsafe_code,
-        reason = "compiled code can only be loaded by trusting it"
-    )]
-    fn from_bytes(engine: &Engine, kind: EngineKind, compiled: &[u8]) -> wasmtime::Result<Self> {
-        // SAFETY: `compiled` comes from our compiler, unchanged, and was made with `engine`'s settings.
-        match kind.code {
-            CodeKind::Module => unsafe { Module::deserialize(engine, compiled) }.map(Self::Module),
-            CodeKind::Component => {
-                unsafe { Component::deserialize(engine, compiled) }.map(Self::Component)
-            }
-        }
-    }
-
-    #[expect(
-        unsafe_code,
-        reason = "compiled code can only be loaded by trusting it"
-    )]
-    fn from_entry(
-        engine: &Engine,
-        kind: EngineKind,
-        entry: crate::cache::Entry,
-    ) -> wasmtime::Result<Self> {
-        // SAFETY: the entry lies in a directory that only we can write, is a plain file of ours,
-        // and matched the digest it was stored with; it is mapped from the descriptor that was
-        // checked. Only this user could have made it other than by `Cache::store`.
-        match kind.code {
-            CodeKind::Module => {
-                unsafe { Module::deserialize_open_file(engine, entry.file) }.map(Self::Module)
-            }
-            CodeKind::Component => {
-                let path = format!("/proc/self/fd/{}", entry.file.as_raw_fd());
-                unsafe { Component::deserialize_file(engine, path) }.map(Self::Component)
-            }
-        }
-    }
-}
-
-/// The cached code under `key`, if it is there, sound and made by this very engine.
-fn from_cache(
-    cache: &Cache,
-    key: &Key,
-    engine: &Engine,
-    kind: EngineKind,
-) -> Result<Option<Loaded>, RunError> {
-    let Some(entry) = cache.find(key).map_err(cache_failed)? else {
-        return Ok(None);
-    };
-    match Loaded::from_entry(engine, kind, entry) {
-        Ok(loaded) => Ok(Some(loaded)),
-        Err(error) => {
-            cache
-                .remove(key, &format!("does not load: {error:#}"))
-                .map_err(cache_failed)?;
-            Ok(None)
-        }
-    }
-}
-
-/// The tool's code, at most [`MAX_CODE_BYTES`] of it.
-fn read_code(tool: &ToolSpec) -> Result<Vec<u8>, RunError> {
-    let path = match &tool.run {
-        Run::Wasm(WasmSource::Bytes(bytes)) => return Ok(bytes.to_vec()),
-        Run::Wasm(WasmSource::File(path)) => path,
-        other => {
-            return Err(bad_tool(
-                tool,
-                format!("{} does not run on this tier", other.form()),
-                None,
-            ));
-        }
-    };
-    let code = read_plain_file(path).map_err(|source| RunError::BadTool {
-        tool: tool.name.clone(),
-        problem: format!("its program {} cannot be read", path.display()),
-        fix: "build the tool, or correct `wasm` in its tool.toml".into(),
-        source: Some(source.into()),
-    })?;
-    if code.len() > MAX_CODE_BYTES {
-        return Err(bad_tool(
-            tool,
-            format!("its program has more than {MAX_CODE_BYTES} bytes"),
-            None,
-        ));
-    }
-    Ok(code)
-}
-
-/// At most [`MAX_CODE_BYTES`] and one byte of a regular file; a FIFO or device is not waited for.
-fn read_plain_file(path: &Path) -> io::Result<Vec<u8>> {
-    let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = std::fs::File::options()
-        .read(true)
-        .custom_flags(nonblock)
-        .open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let length = usize::try_from(metadata.len())
-        .unwrap_or(usize::MAX)
-        .min(MAX_CODE_BYTES);
-    let mut code = Vec::with_capacity(length + 1);
-    file.take(MAX_CODE_BYTES as u64 + 1)
-        .read_to_end(&mut code)?;
-    Ok(code)
-}
-
-fn bad_tool(tool: &ToolSpec, problem: String, source: Option<BoxError>) -> RunError {
-    RunError::BadTool {
-        tool: tool.name.clone(),
-        problem,
-        fix: "rebuild it, then try `axocoatl tool check`".into(),
-        source,
-    }
-}
-
-fn unloadable(tool: &ToolSpec, error: wasmtime::Error) -> RunError {
-    bad_tool(
-        tool,
-        "its compiled code does not load".into(),
-        Some(error.into()),
-    )
-}
-
-fn program_failed(tool: &ToolSpec, error: ProgramError) -> RunError {
-    match error {
-        ProgramError::Imports(error) => RunError::NotGranted {
-            tool: tool.name.clone(),
-            needs: format!("{error:#}"),
-            fix: "tools get WASI p1, or WASI p2 without wasi:http, and nothing else; \
-                  build it without that import"
-                .into(),
-        },
-        ProgramError::NoEntry(problem) => bad_tool(tool, problem.into(), None),
-        ProgramError::Load(error) => unloadable(tool, error),
+    fn prepare<'a>(&'a self, call: &'a PlacedCall) -> BoxFuture<'a, Result<(), RunError>> {
+        let program = self
+            .loader
+            .program(call.spec(), call.limits().fuel.is_some());
+        Box::pin(async move { program.await.map(|_| ()) })
     }
 }
 
@@ -412,23 +148,8 @@ fn invoke_failed(tool: &ToolSpec, error: InvokeError) -> RunError {
     }
 }
 
-fn cache_failed(error: CacheError) -> RunError {
-    let fix = match &error {
-        CacheError::Unsafe { .. } => {
-            "make it yours alone (chown, chmod 700), or remove it and let it be made anew"
-                .to_owned()
-        }
-        CacheError::Io { .. } => "check its permissions and the space left on its disk".to_owned(),
-    };
-    RunError::Host {
-        doing: "using the cache of compiled code".into(),
-        path: None,
-        fix,
-        source: error.into(),
-    }
-}
-
-fn host(doing: &str, source: impl Into<BoxError>) -> RunError {
+/// A failure of the host.
+pub(crate) fn host(doing: &str, source: impl Into<BoxError>) -> RunError {
     RunError::Host {
         doing: doing.to_owned(),
         path: None,

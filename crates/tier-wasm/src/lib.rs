@@ -25,6 +25,7 @@ mod engines;
 mod executor;
 mod invoke;
 mod limits;
+mod loader;
 mod output;
 mod program;
 mod scratch;

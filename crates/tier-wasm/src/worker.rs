@@ -35,7 +35,10 @@ const MAX_FILES: u64 = 32;
 #[must_use]
 pub fn serve(arguments: &[String]) -> ExitCode {
     let fuel = arguments.iter().any(|argument| argument == FUEL_ARGUMENT);
-    match confine().and_then(|()| answer(fuel)) {
+    match confine()
+        .and_then(|()| end_with_reader())
+        .and_then(|()| answer(fuel))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
@@ -65,9 +68,25 @@ fn confine() -> io::Result<()> {
     }
     #[cfg(target_os = "linux")]
     {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         rustix::thread::set_no_new_privs(true)?;
     }
+    Ok(())
+}
+
+/// Ends this process when nobody reads its answer any more: whoever asked has given up or died.
+/// (The kernel's signal for a dead parent would not do: it follows the thread that started us.)
+#[expect(clippy::exit, reason = "there is nobody left to answer")]
+fn end_with_reader() -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let watch = move || {
+        let stdout = io::stdout();
+        // With no flags asked for, poll returns when the other end is closed, and not before.
+        let _ = poll(&mut [PollFd::new(&stdout, PollFlags::empty())], None);
+        std::process::exit(1);
+    };
+    std::thread::Builder::new()
+        .name("reader-watch".into())
+        .spawn(watch)?;
     Ok(())
 }
 

@@ -1,22 +1,40 @@
 //! `axocoatl gc`: removes what dead processes left.
 
-use axocoatl_isolation::{Places, reap};
+use axocoatl_isolation::{Places, Reaped, reap};
 use serde_json::json;
 
 use super::fail;
 use crate::args;
 use crate::exit::Exit;
 use crate::printer::Printer;
+use crate::setup;
 
 pub(super) fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
     let places = match Places::of_process() {
         Ok(places) => places,
         Err(error) => return fail(printer, &error, Exit::Failed),
     };
-    let reaped = match reap(&places.owners(), arguments.dry_run) {
-        Ok(reaped) => reaped,
-        Err(error) => return fail(printer, &error, Exit::Failed),
+    let trials = match setup::trials() {
+        Ok(trials) => trials,
+        Err(error) => {
+            return fail(
+                printer,
+                &*Box::<dyn std::error::Error>::from(error),
+                Exit::Failed,
+            );
+        }
     };
+    let mut reaped = Reaped::default();
+    for owners in [places.owners(), trials] {
+        match reap(&owners, arguments.dry_run) {
+            Ok(more) => {
+                reaped.removed.extend(more.removed);
+                reaped.failed.extend(more.failed);
+                reaped.living += more.living;
+            }
+            Err(error) => return fail(printer, &error, Exit::Failed),
+        }
+    }
     let verb = if arguments.dry_run {
         "would remove"
     } else {

@@ -37,7 +37,7 @@ pub(super) async fn run(arguments: args::Run, printer: &Printer) -> Exit {
     let result = tokio::select! {
         result = engine.call(call) => result,
         // Dropping the call ends the tool.
-        () = interrupted() => return Exit::Interrupted,
+        exit = interrupted() => return super::fail(printer, &Interrupted, exit),
     };
     match result {
         Ok(outcome) => show_outcome(&outcome, arguments.explain, printer),
@@ -59,15 +59,15 @@ fn engine(
     let (builder, _) = setup::builder().map_err(SetupError::Build)?;
     let (builder, name) = reference.add_to(builder).map_err(SetupError::Find)?;
     let mut engine = builder.build().map_err(SetupError::Build)?;
+    // A tool that is not found is told, and recorded, by the call.
     let requires = engine
         .registry()
         .find(&name)
-        .map_err(SetupError::Find)?
-        .spec()
-        .requires;
+        .ok()
+        .map(|tool| tool.spec().requires);
     engine.amend_policy(|policy| {
         allow(policy, &options.grants);
-        if let Some(tier) = arguments.isolation.min_tier {
+        if let (Some(tier), Some(requires)) = (arguments.isolation.min_tier, requires) {
             policy.lower_default(&name, requires, tier);
         }
     });
@@ -186,8 +186,12 @@ fn call_options(arguments: &args::Run) -> Result<CallOptions, MountError> {
     })
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted: the tool was stopped")]
+struct Interrupted;
+
 /// Ends when the user interrupts us, or we are told to end.
-async fn interrupted() {
+async fn interrupted() -> Exit {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (
         signal(SignalKind::interrupt()),
@@ -196,7 +200,10 @@ async fn interrupted() {
         // Without handlers the signals end the process, which is what they ask for.
         return std::future::pending().await;
     };
-    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    tokio::select! {
+        _ = interrupt.recv() => Exit::Interrupted,
+        _ = terminate.recv() => Exit::Terminated,
+    }
 }
 
 fn show_outcome(outcome: &Outcome, explain: bool, printer: &Printer) -> Exit {
@@ -205,7 +212,7 @@ fn show_outcome(outcome: &Outcome, explain: bool, printer: &Printer) -> Exit {
     }
     let exit = Exit::from(&outcome.termination);
     if printer.is_json() {
-        printer.line(&convert::outcome(outcome).to_string());
+        printer.line(&convert::outcome_text(outcome));
         return exit;
     }
     printer.log(&outcome.stderr);

@@ -148,9 +148,10 @@ fn fail_call(error: &CallError, printer: &Printer) -> Exit {
 #[derive(Debug, thiserror::Error)]
 enum AddError {
     #[error(
-        "tool {0} is among the user's tools already; remove it first with `axocoatl tool rm {0}`"
+        "there is a tool {name} already ({place}); remove it first, \
+         with `axocoatl tool rm {name}` if it is the user's"
     )]
-    Exists(ToolName),
+    Exists { name: ToolName, place: String },
     #[error("{path} cannot be copied: {problem}")]
     Unusable { path: PathBuf, problem: String },
     #[error("copying to {path}; check its permissions and the space left")]
@@ -181,6 +182,9 @@ async fn add(directory: &Path, printer: &Printer) -> Exit {
         Ok(places) => places,
         Err(error) => return fail_build(printer, &BuildError::from(error)),
     };
+    if let Some(place) = existing(&name) {
+        return fail(printer, &AddError::Exists { name, place }, Exit::Failed);
+    }
     match copy_tool(&directory, &places.user_tools(), &name) {
         Ok(path) => {
             printer.result(
@@ -193,11 +197,27 @@ async fn add(directory: &Path, printer: &Printer) -> Exit {
     }
 }
 
+/// Where a tool of this name is already: two of one name could not be told apart.
+fn existing(name: &ToolName) -> Option<String> {
+    let engine = setup::builder().ok()?.0.build().ok()?;
+    match engine.registry().find(name) {
+        Err(FindError::NotFound { .. }) => None,
+        Ok(tool) => Some(match &tool.spec().directory {
+            Some(directory) => directory.display().to_string(),
+            None => "the policy".to_owned(),
+        }),
+        Err(other) => Some(convert::chain(&other)),
+    }
+}
+
 /// Copies the tool beside its place and then renames it: it is there whole, or not at all.
 fn copy_tool(from: &Path, tools: &Path, name: &ToolName) -> Result<PathBuf, AddError> {
     let path = tools.join(name.as_str());
     if path.symlink_metadata().is_ok() {
-        return Err(AddError::Exists(name.clone()));
+        return Err(AddError::Exists {
+            name: name.clone(),
+            place: path.display().to_string(),
+        });
     }
     // Not a tool's name, so it is never found as one.
     let temporary = tools.join(format!(".adding-{}", axocoatl_isolation::CallId::new()));
@@ -263,7 +283,9 @@ fn copy_directory(from: &Path, to: &Path, depth: usize, left: &mut Left) -> Resu
                 return unusable(&source, "the files are too large");
             };
             left.bytes = bytes;
-            std::fs::copy(&source, &target).map_err(io(&target))?;
+            std::fs::copy(&source, &target)
+                .and_then(|_| std::fs::File::open(&target)?.sync_all())
+                .map_err(io(&target))?;
         } else {
             return unusable(
                 &source,

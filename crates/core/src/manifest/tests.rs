@@ -63,6 +63,12 @@ fn the_manifest_of_the_design_is_read_whole() {
 fn every_error_names_the_file_the_line_the_key_and_the_fix() {
     let cases = [
         (
+            "name = \"t\"\ndescription = \"a\\nb\"\n[run]\nwasm = \"a\"",
+            2,
+            "description",
+            "one line",
+        ),
+        (
             "name = \"t\"\nwalls = 1\n[run]\nwasm = \"a\"",
             2,
             "walls",

@@ -88,7 +88,7 @@ impl Policy {
                     ))
                 })
                 .collect::<Result<_, _>>()?,
-            ceilings: raw.ceilings.check(source)?,
+            ceilings: super::DEFAULT_CEILINGS.overlaid_by(raw.ceilings.check(source)?),
             grants: read_grants(source, &raw.grants)?,
             stand_in: raw.stand_in.unwrap_or(true),
             trusted_images: raw.trusted_images,

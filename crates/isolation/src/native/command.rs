@@ -88,6 +88,8 @@ fn start(argv: &[String], call: &PlacedCall) -> std::io::Result<Child> {
         .args(arguments)
         .env_clear()
         .envs(call.environment())
+        // There is no /tmp of the tool's own here, and that of the host is everybody's.
+        .env("HOME", "/nonexistent")
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

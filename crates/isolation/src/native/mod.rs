@@ -5,6 +5,7 @@ mod command;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -109,12 +110,13 @@ impl Executor for NativeExecutor {
         Box::pin(self.run_any(call))
     }
 
-    fn prepare<'a>(&'a self, tool: &'a ToolSpec) -> BoxFuture<'a, Result<(), RunError>> {
+    fn prepare<'a>(&'a self, call: &'a PlacedCall) -> BoxFuture<'a, Result<(), RunError>> {
+        let tool = call.spec();
         let known = match &tool.run {
             Run::Function => self.functions.contains_key(&tool.name),
             Run::Command(argv) => argv
                 .first()
-                .is_some_and(|program| std::path::Path::new(program).is_file()),
+                .is_some_and(|program| Path::new(program).is_file()),
             _ => false,
         };
         Box::pin(async move { if known { Ok(()) } else { Err(unknown(tool)) } })

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use axocoatl_isolation::{AuditLog, CallError, Termination};
+use axocoatl_isolation::{AuditLog, CallError};
 use serde_json::json;
 
 use crate::support::{ECHO, builder, call, name, records, wat};
@@ -62,22 +62,30 @@ async fn every_call_is_recorded_once_before_its_outcome_is_known() {
 }
 
 #[tokio::test]
-async fn an_outcome_that_cannot_be_recorded_is_an_error_that_carries_it() {
+async fn without_a_log_that_can_be_opened_nothing_runs() {
     let home = tempfile::tempdir().unwrap();
+    let ran = home.path().join("ran");
+    let text = format!(
+        "[native.touch]\ncommand = [\"/usr/bin/touch\", {:?}]\n",
+        ran.display().to_string()
+    );
+    let policy = axocoatl_isolation::Policy::parse(&text, "policy.toml").unwrap();
     // /dev/full is no regular file, and a directory cannot be appended to.
     for log in ["/dev/full".into(), home.path().to_owned()] {
-        let engine = builder(home.path())
+        let builder = builder(home.path())
             .audit(AuditLog::file(log))
-            .tool(wat("echo", ECHO))
+            .policy(policy.clone());
+        let error = builder
             .build()
-            .unwrap();
-        let error = engine.call(call("echo", json!([1]))).await.unwrap_err();
-        let CallError::Audit { outcome, .. } = error else {
-            panic!("{error}")
-        };
-        let outcome = outcome.unwrap();
-        assert_eq!(outcome.termination, Termination::Exited(0));
-        assert_eq!(outcome.document().unwrap().value(), &json!([1]));
+            .unwrap()
+            .call(call("touch", json!(null)))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, CallError::Audit { outcome: None, .. }),
+            "{error}"
+        );
+        assert!(!ran.exists(), "it ran unrecorded");
     }
 }
 

@@ -1,3 +1,4 @@
+#![cfg(test)]
 //! The engine as an embedding program meets it.
 
 mod audit;

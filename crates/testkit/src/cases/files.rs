@@ -19,66 +19,120 @@ fn errno(found: &Value) -> Option<i64> {
 }
 
 fn failed(found: &Value) -> Result<(), String> {
-    ensure(errno(found).is_some_and(|errno| errno != 0), || format!("it went well: {found}"))
+    ensure(errno(found).is_some_and(|errno| errno != 0), || {
+        format!("it went well: {found}")
+    })
 }
 
 pub(super) const CASES: &[Case] = &[
     case!(
-        tmp_can_be_written_and_read, "§5.1 file system", [Files],
+        tmp_can_be_written_and_read,
+        "§5.1 file system",
+        [Files],
         Sabotage::Outcome(|outcome| {
             outcome.output = ToolOutput::Document(Document::from(json!({"errno": 30})));
         }),
         |bench| {
-            let outcome = bench.call(Request::new("write_bytes", json!({"path": "/tmp/a", "bytes": 100_000}))).await?;
+            let outcome = bench
+                .call(Request::new(
+                    "write_bytes",
+                    json!({"path": "/tmp/a", "bytes": 100_000}),
+                ))
+                .await?;
             let found = output(&outcome)?;
-            same("written", (found["written"].as_i64(), errno(&found)), (Some(100_000), Some(0)))
+            same(
+                "written",
+                (found["written"].as_i64(), errno(&found)),
+                (Some(100_000), Some(0)),
+            )
         }
     ),
     case!(
-        scratch_space_is_limited, "threat 3", [Files, Limit(LimitKind::Disk)],
+        scratch_space_is_limited,
+        "threat 3",
+        [Files, Limit(LimitKind::Disk)],
         Sabotage::Request(|request| request.limits.disk = None),
         |bench| {
             let limit = Size::from_mib(4);
             for path in ["/tmp/big", "/axocoatl/output.tmp"] {
-                let request = Request::new("write_bytes", json!({"path": path, "bytes": 4 * limit.bytes()}))
-                    .limits(|limits| limits.disk = Some(limit));
+                let request = Request::new(
+                    "write_bytes",
+                    json!({"path": path, "bytes": 4 * limit.bytes()}),
+                )
+                .limits(|limits| limits.disk = Some(limit));
                 let found = output(&bench.call(request).await?)?;
                 let written = found["written"].as_u64().unwrap_or(u64::MAX);
-                ensure(written <= limit.bytes() && written >= limit.bytes() / 2, || format!("{path}: {found}"))?;
+                ensure(
+                    written <= limit.bytes() && written >= limit.bytes() / 2,
+                    || format!("{path}: {found}"),
+                )?;
                 failed(&found)?;
             }
             Ok(())
         }
     ),
     case!(
-        space_that_is_freed_can_be_used_again, "§5.1 file system", [Files, Limit(LimitKind::Disk)],
+        space_that_is_freed_can_be_used_again,
+        "§5.1 file system",
+        [Files, Limit(LimitKind::Disk)],
         Sabotage::Request(|request| request.limits.disk = Some(Size::from_bytes(64 << 10))),
         |bench| {
             // Eight times the limit in all, half of it at once.
             let arguments = json!({"path": "/tmp/a", "bytes": 512 << 10, "times": 16});
-            let request = Request::new("rewrite", arguments).limits(|limits| limits.disk = Some(Size::from_mib(1)));
+            let request = Request::new("rewrite", arguments)
+                .limits(|limits| limits.disk = Some(Size::from_mib(1)));
             let found = output(&bench.call(request).await?)?;
             same("the error", errno(&found), Some(0))
         }
     ),
     case!(
-        the_number_of_files_is_limited, "threat 4", [Files, Limit(LimitKind::Disk)],
+        the_number_of_files_is_limited,
+        "threat 4",
+        [Files, Limit(LimitKind::Disk)],
         Sabotage::Outcome(all_went_well),
         |bench| {
-            let outcome = bench.call(Request::new("make_files", json!({"dir": "/tmp", "count": 100_000}))).await?;
+            let outcome = bench
+                .call(Request::new(
+                    "make_files",
+                    json!({"dir": "/tmp", "count": 100_000}),
+                ))
+                .await?;
             let found = output(&outcome)?;
-            ensure(found["made"].as_i64().is_some_and(|made| (1..20_000).contains(&made)), || format!("{found}"))?;
+            ensure(
+                found["made"]
+                    .as_i64()
+                    .is_some_and(|made| (1..20_000).contains(&made)),
+                || format!("{found}"),
+            )?;
             failed(&found)
         }
     ),
-    case!(nothing_of_the_host_can_be_read, "§5.1 file system", [Files], Sabotage::Outcome(all_went_well), |bench| {
-        for path in ["/etc/passwd", "/proc/self/environ", "/tmp/../etc/passwd", "/axocoatl/../../../etc/passwd", "etc/passwd"] {
-            failed(&output(&bench.call(Request::new("read", json!({"path": path}))).await?)?)?;
-        }
-        Ok(())
-    }),
     case!(
-        a_mount_can_be_read_and_only_a_writable_one_written, "§5.1 grants", [Files, Grant(GrantKind::Mounts)],
+        nothing_of_the_host_can_be_read,
+        "§5.1 file system",
+        [Files],
+        Sabotage::Outcome(all_went_well),
+        |bench| {
+            for path in [
+                "/etc/passwd",
+                "/proc/self/environ",
+                "/tmp/../etc/passwd",
+                "/axocoatl/../../../etc/passwd",
+                "etc/passwd",
+            ] {
+                failed(&output(
+                    &bench
+                        .call(Request::new("read", json!({"path": path})))
+                        .await?,
+                )?)?;
+            }
+            Ok(())
+        }
+    ),
+    case!(
+        a_mount_can_be_read_and_only_a_writable_one_written,
+        "§5.1 grants",
+        [Files, Grant(GrantKind::Mounts)],
         Sabotage::Request(|request| {
             for mount in &mut request.grants.mounts {
                 mount.mode = MountMode::ReadWrite;
@@ -87,12 +141,26 @@ pub(super) const CASES: &[Case] = &[
         |bench| {
             let host = tempfile::tempdir().map_err(|e| e.to_string())?;
             std::fs::write(host.path().join("a"), "of the host").map_err(|e| e.to_string())?;
-            let read = Request::new("read", json!({"path": "/data/a"})).mount(host.path(), "/data", MountMode::ReadOnly);
-            same("the file", output(&bench.call(read).await?)?["text"].as_str(), Some("of the host"))?;
+            let read = Request::new("read", json!({"path": "/data/a"})).mount(
+                host.path(),
+                "/data",
+                MountMode::ReadOnly,
+            );
+            same(
+                "the file",
+                output(&bench.call(read).await?)?["text"].as_str(),
+                Some("of the host"),
+            )?;
             let write = |path: &str, mode| {
-                Request::new("write", json!({"path": path, "text": "of the tool"})).mount(host.path(), "/data", mode)
+                Request::new("write", json!({"path": path, "text": "of the tool"})).mount(
+                    host.path(),
+                    "/data",
+                    mode,
+                )
             };
-            failed(&output(&bench.call(write("/data/a", MountMode::ReadOnly)).await?)?)?;
+            failed(&output(
+                &bench.call(write("/data/a", MountMode::ReadOnly)).await?,
+            )?)?;
             let found = output(&bench.call(write("/data/b", MountMode::ReadWrite)).await?)?;
             same("the error", errno(&found), Some(0))?;
             let written = std::fs::read_to_string(host.path().join("b")).unwrap_or_default();
@@ -100,7 +168,9 @@ pub(super) const CASES: &[Case] = &[
         }
     ),
     case!(
-        nothing_leads_out_of_a_mount, "threat 30", [Files, Grant(GrantKind::Mounts)],
+        nothing_leads_out_of_a_mount,
+        "threat 30",
+        [Files, Grant(GrantKind::Mounts)],
         Sabotage::Outcome(all_went_well),
         |bench| {
             let host = tempfile::tempdir().map_err(|e| e.to_string())?;
@@ -110,22 +180,43 @@ pub(super) const CASES: &[Case] = &[
             for (name, target) in [("absolute", "/etc/passwd"), ("relative", "../secret")] {
                 std::os::unix::fs::symlink(target, data.join(name)).map_err(|e| e.to_string())?;
             }
-            for path in ["/data/absolute", "/data/relative", "/data/../secret", "/data/x/../../secret"] {
-                let request = Request::new("read", json!({"path": path})).mount(&data, "/data", MountMode::ReadWrite);
+            for path in [
+                "/data/absolute",
+                "/data/relative",
+                "/data/../secret",
+                "/data/x/../../secret",
+            ] {
+                let request = Request::new("read", json!({"path": path})).mount(
+                    &data,
+                    "/data",
+                    MountMode::ReadWrite,
+                );
                 failed(&output(&bench.call(request).await?)?)?;
             }
             Ok(())
         }
     ),
     case!(
-        a_fifo_in_a_mount_is_refused_at_once, "threat 7", [Files, Grant(GrantKind::Mounts)],
+        a_fifo_in_a_mount_is_refused_at_once,
+        "threat 7",
+        [Files, Grant(GrantKind::Mounts)],
         Sabotage::Outcome(all_went_well),
         |bench| {
             let host = tempfile::tempdir().map_err(|e| e.to_string())?;
             let fifo = host.path().join("fifo");
-            rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
-                .map_err(|e| e.to_string())?;
-            let request = Request::new("read", json!({"path": "/data/fifo"})).mount(host.path(), "/data", MountMode::ReadOnly);
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                &fifo,
+                rustix::fs::FileType::Fifo,
+                rustix::fs::Mode::RWXU,
+                0,
+            )
+            .map_err(|e| e.to_string())?;
+            let request = Request::new("read", json!({"path": "/data/fifo"})).mount(
+                host.path(),
+                "/data",
+                MountMode::ReadOnly,
+            );
             failed(&output(&bench.call(request).await?)?)
         }
     ),

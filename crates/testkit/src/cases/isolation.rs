@@ -12,34 +12,56 @@ use crate::bench::Request;
 
 pub(super) const CASES: &[Case] = &[
     case!(
-        nothing_remains_of_an_earlier_call, "threat 15", [Files],
+        nothing_remains_of_an_earlier_call,
+        "threat 15",
+        [Files],
         Sabotage::Outcome(|outcome| {
             outcome.output = ToolOutput::Document(Document::from(json!({"found": true})));
         }),
         |bench| {
             // Many times: pooled memory is handed out again.
             for _ in 0..20 {
-                let outcome = bench.call(Request::new("residue", json!({"canary": "axocoatl-canary-7f3a"}))).await?;
-                same("the search", output(&outcome)?["found"].as_bool(), Some(false))?;
+                let outcome = bench
+                    .call(Request::new(
+                        "residue",
+                        json!({"canary": "axocoatl-canary-7f3a"}),
+                    ))
+                    .await?;
+                same(
+                    "the search",
+                    output(&outcome)?["found"].as_bool(),
+                    Some(false),
+                )?;
             }
             Ok(())
         }
     ),
     case!(
-        there_is_no_network, "threat 35", [Wall],
+        there_is_no_network,
+        "threat 35",
+        [Wall],
         Sabotage::Outcome(|outcome| {
-            outcome.output = ToolOutput::Document(Document::from(json!({"tcp": 0, "unix": 0, "vsock": 0})));
+            outcome.output =
+                ToolOutput::Document(Document::from(json!({"tcp": 0, "unix": 0, "vsock": 0})));
         }),
         |bench| {
             let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
             let port = listener.local_addr().map_err(|e| e.to_string())?.port();
             let home = tempfile::tempdir().map_err(|e| e.to_string())?;
             let socket = home.path().join("s");
-            let _unix = std::os::unix::net::UnixListener::bind(&socket).map_err(|e| e.to_string())?;
-            let outcome = bench.call(Request::new("connect", json!({"port": port, "unix": socket}))).await?;
+            let _unix =
+                std::os::unix::net::UnixListener::bind(&socket).map_err(|e| e.to_string())?;
+            let outcome = bench
+                .call(Request::new(
+                    "connect",
+                    json!({"port": port, "unix": socket}),
+                ))
+                .await?;
             let found = output(&outcome)?;
             ensure(
-                ["tcp", "unix", "vsock"].iter().all(|how| found[how].as_i64().is_some_and(|errno| errno != 0)),
+                ["tcp", "unix", "vsock"]
+                    .iter()
+                    .all(|how| found[how].as_i64().is_some_and(|errno| errno != 0)),
                 || format!("it connected: {found}"),
             )?;
             listener.set_nonblocking(true).map_err(|e| e.to_string())?;
@@ -47,18 +69,24 @@ pub(super) const CASES: &[Case] = &[
         }
     ),
     case!(
-        randomness_differs_between_calls, "threat 34", [],
+        randomness_differs_between_calls,
+        "threat 34",
+        [],
         Sabotage::Outcome(|outcome| {
             outcome.output = ToolOutput::Document(Document::from(json!({"hex": "00"})));
         }),
         |bench| {
             let first = output(&bench.call(Request::new("random", json!({}))).await?)?;
             let second = output(&bench.call(Request::new("random", json!({}))).await?)?;
-            ensure(first["hex"].is_string() && first != second, || format!("{first} and {second}"))
+            ensure(first["hex"].is_string() && first != second, || {
+                format!("{first} and {second}")
+            })
         }
     ),
     case!(
-        a_dropped_call_ends_and_leaves_nothing, "§1 nothing is left behind", [Files],
+        a_dropped_call_ends_and_leaves_nothing,
+        "§1 nothing is left behind",
+        [Files],
         Sabotage::Request(|request| request.input = json!({"op": "text"})),
         |bench| {
             let call = bench.call(Request::new("sleep", json!({"seconds": 3600})));
@@ -69,18 +97,27 @@ pub(super) const CASES: &[Case] = &[
         }
     ),
     case!(
-        a_finished_call_leaves_nothing, "§1 nothing is left behind", [Files],
+        a_finished_call_leaves_nothing,
+        "§1 nothing is left behind",
+        [Files],
         // Leaves a file where a call's scratch would be.
         Sabotage::Request(|request| request.input = json!({"op": "exit", "code": 77})),
         |bench| {
-            let outcome = bench.call(Request::new("make_files", json!({"dir": "/tmp", "count": 100}))).await?;
+            let outcome = bench
+                .call(Request::new(
+                    "make_files",
+                    json!({"dir": "/tmp", "count": 100}),
+                ))
+                .await?;
             same("made", output(&outcome)?["made"].as_i64(), Some(100))?;
             let left = bench.leftovers();
             ensure(left.is_empty(), || format!("left behind: {left:?}"))
         }
     ),
     case!(
-        calls_at_once_do_not_meet, "§1 one contract", [],
+        calls_at_once_do_not_meet,
+        "§1 one contract",
+        [],
         Sabotage::Outcome(|outcome| {
             outcome.output = ToolOutput::Document(Document::from(json!({"op": "echo", "n": 0})));
         }),
@@ -88,7 +125,9 @@ pub(super) const CASES: &[Case] = &[
             let calls: Vec<_> = (0..32)
                 .map(|n| {
                     let bench = bench.clone();
-                    tokio::spawn(async move { (n, bench.call(Request::new("echo", json!({"n": n}))).await) })
+                    tokio::spawn(async move {
+                        (n, bench.call(Request::new("echo", json!({"n": n}))).await)
+                    })
                 })
                 .collect();
             for call in calls {

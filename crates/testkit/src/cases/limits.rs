@@ -22,19 +22,29 @@ fn forget_the_time(request: &mut Request) {
 
 async fn stopped_in_time(bench: crate::Bench, request: Request) -> Result<(), String> {
     let started = std::time::Instant::now();
-    let outcome = bench.call(request.limits(|limits| limits.wall = Some(SHORT))).await?;
+    let outcome = bench
+        .call(request.limits(|limits| limits.wall = Some(SHORT)))
+        .await?;
     let took = started.elapsed();
     same("the end", outcome.termination, Termination::TimedOut)?;
     // The first call also loads the probe, so the run's own time counts, and both are bounded.
-    ensure(outcome.usage.wall < SHORT + GRACE, || format!("it ended after {:?}", outcome.usage.wall))?;
-    ensure(took < SHORT + Duration::from_secs(5), || format!("the call took {took:?}"))
+    ensure(outcome.usage.wall < SHORT + GRACE, || {
+        format!("it ended after {:?}", outcome.usage.wall)
+    })?;
+    ensure(took < SHORT + Duration::from_secs(5), || {
+        format!("the call took {took:?}")
+    })
 }
 
 async fn flooded(bench: crate::Bench, stream: &str) -> Result<Outcome, String> {
     let request = Request::new("flood", json!({"stream": stream}))
         .limits(|limits| limits.output = Some(Size::from_bytes(100_000)));
     let outcome = bench.call(request).await?;
-    same("the end", outcome.termination.clone(), Termination::OutputLimit)?;
+    same(
+        "the end",
+        outcome.termination.clone(),
+        Termination::OutputLimit,
+    )?;
     Ok(outcome)
 }
 
@@ -44,35 +54,52 @@ fn report_more(outcome: &mut Outcome) {
 }
 
 pub(super) const CASES: &[Case] = &[
-    case!(a_loop_ends_at_the_time_limit, "threat 6", [Limit(LimitKind::Wall)], Sabotage::Request(forget_the_time), |bench| {
-        stopped_in_time(bench, Request::new("spin", json!({}))).await
-    }),
     case!(
-        waiting_in_a_host_call_ends_at_the_time_limit, "threat 7", [Limit(LimitKind::Wall)],
+        a_loop_ends_at_the_time_limit,
+        "threat 6",
+        [Limit(LimitKind::Wall)],
+        Sabotage::Request(forget_the_time),
+        |bench| { stopped_in_time(bench, Request::new("spin", json!({}))).await }
+    ),
+    case!(
+        waiting_in_a_host_call_ends_at_the_time_limit,
+        "threat 7",
+        [Limit(LimitKind::Wall)],
         Sabotage::Request(forget_the_time),
         |bench| { stopped_in_time(bench, Request::new("sleep", json!({"seconds": 3600}))).await }
     ),
     case!(
-        bulk_operations_do_not_evade_the_time_limit, "threat 13", [Limit(LimitKind::Wall), Limit(LimitKind::Fuel)],
+        bulk_operations_do_not_evade_the_time_limit,
+        "threat 13",
+        [Limit(LimitKind::Wall), Limit(LimitKind::Fuel)],
         Sabotage::Request(forget_the_time),
         |bench| {
-            let request = Request::new("fill", json!({})).limits(|limits| limits.fuel = Some(u64::MAX / 2));
+            let request =
+                Request::new("fill", json!({})).limits(|limits| limits.fuel = Some(u64::MAX / 2));
             stopped_in_time(bench, request).await
         }
     ),
     case!(
-        what_was_written_before_the_time_limit_is_kept, "§5.1 output", [Limit(LimitKind::Wall)],
+        what_was_written_before_the_time_limit_is_kept,
+        "§5.1 output",
+        [Limit(LimitKind::Wall)],
         Sabotage::Outcome(|outcome| outcome.stderr.clear()),
         |bench| {
             let request = Request::new("sleep", json!({"seconds": 60, "log": "before"}))
                 .limits(|limits| limits.wall = Some(SHORT));
             let outcome = bench.call(request).await?;
-            same("the end", outcome.termination.clone(), Termination::TimedOut)?;
+            same(
+                "the end",
+                outcome.termination.clone(),
+                Termination::TimedOut,
+            )?;
             ensure(!outcome.stderr.is_empty(), || "the log is gone".into())
         }
     ),
     case!(
-        a_flood_of_output_is_cut_at_the_limit, "threat 5", [Limit(LimitKind::Output)],
+        a_flood_of_output_is_cut_at_the_limit,
+        "threat 5",
+        [Limit(LimitKind::Output)],
         Sabotage::Outcome(report_more),
         |bench| {
             let outcome = flooded(bench, "stdout").await?;
@@ -80,7 +107,9 @@ pub(super) const CASES: &[Case] = &[
         }
     ),
     case!(
-        a_flood_of_log_is_cut_at_the_limit, "threat 5", [Limit(LimitKind::Output)],
+        a_flood_of_log_is_cut_at_the_limit,
+        "threat 5",
+        [Limit(LimitKind::Output)],
         Sabotage::Outcome(report_more),
         |bench| {
             let outcome = flooded(bench, "stderr").await?;
@@ -88,7 +117,9 @@ pub(super) const CASES: &[Case] = &[
         }
     ),
     case!(
-        more_memory_than_the_limit_ends_the_tool, "threat 2", [Limit(LimitKind::Memory)],
+        more_memory_than_the_limit_ends_the_tool,
+        "threat 2",
+        [Limit(LimitKind::Memory)],
         Sabotage::Request(|request| request.limits.memory = Some(Size::from_mib(512))),
         |bench| {
             let limit = Size::from_mib(32);
@@ -98,26 +129,35 @@ pub(super) const CASES: &[Case] = &[
             let outcome = bench.call(request).await?;
             same("the end", outcome.termination, Termination::OutOfMemory)?;
             let peak = outcome.usage.peak_memory.unwrap_or_default();
-            ensure(peak <= limit.bytes() && peak > 0, || format!("peak memory is {peak}"))?;
+            ensure(peak <= limit.bytes() && peak > 0, || {
+                format!("peak memory is {peak}")
+            })?;
             let grown = own_memory().saturating_sub(before);
-            ensure(grown < 2 * limit.bytes(), || format!("we grew by {grown} bytes"))
+            ensure(grown < 2 * limit.bytes(), || {
+                format!("we grew by {grown} bytes")
+            })
         }
     ),
     case!(
-        fuel_runs_out, "§5.4 termination", [Limit(LimitKind::Fuel)],
+        fuel_runs_out,
+        "§5.4 termination",
+        [Limit(LimitKind::Fuel)],
         Sabotage::Request(|request| {
             request.limits.fuel = None;
             request.limits.wall = Some(SHORT);
         }),
         |bench| {
-            let request = Request::new("spin", json!({})).limits(|limits| limits.fuel = Some(10_000_000));
+            let request =
+                Request::new("spin", json!({})).limits(|limits| limits.fuel = Some(10_000_000));
             let outcome = bench.call(request).await?;
             same("the end", outcome.termination, Termination::FuelExhausted)?;
             same("the fuel used", outcome.usage.fuel, Some(10_000_000))
         }
     ),
     case!(
-        a_share_of_a_core_is_kept, "threat 6", [Limit(LimitKind::Cpu)],
+        a_share_of_a_core_is_kept,
+        "threat 6",
+        [Limit(LimitKind::Cpu)],
         Sabotage::Request(|request| request.limits.cpu = None),
         |bench| {
             let request = Request::new("spin", json!({})).limits(|limits| {
@@ -126,13 +166,16 @@ pub(super) const CASES: &[Case] = &[
             });
             let outcome = bench.call(request).await?;
             let used = outcome.usage.cpu.unwrap_or_default();
-            ensure(used > Duration::from_millis(50) && used < Duration::from_millis(400), || {
-                format!("it used {used:?} of one second")
-            })
+            ensure(
+                used > Duration::from_millis(50) && used < Duration::from_millis(400),
+                || format!("it used {used:?} of one second"),
+            )
         }
     ),
     case!(
-        descriptors_are_limited, "threat 10", [Limit(LimitKind::Files)],
+        descriptors_are_limited,
+        "threat 10",
+        [Limit(LimitKind::Files)],
         Sabotage::Request(|request| request.limits.files = None),
         |bench| {
             let before = own_descriptors();
@@ -140,17 +183,28 @@ pub(super) const CASES: &[Case] = &[
                 .limits(|limits| limits.files = Some(40));
             let outcome = bench.call(request).await?;
             let found = output(&outcome)?;
-            ensure(found["opened"].as_i64().is_some_and(|n| (1..=40).contains(&n)), || format!("{found}"))?;
+            ensure(
+                found["opened"]
+                    .as_i64()
+                    .is_some_and(|n| (1..=40).contains(&n)),
+                || format!("{found}"),
+            )?;
             let after = own_descriptors();
-            ensure(after <= before + 2, || format!("we had {before} descriptors open and now {after}"))
+            ensure(after <= before + 2, || {
+                format!("we had {before} descriptors open and now {after}")
+            })
         }
     ),
     case!(
-        defaults_hold_without_being_asked_for, "§5.1", [Wall],
+        defaults_hold_without_being_asked_for,
+        "§5.1",
+        [Wall],
         Sabotage::Request(|request| request.limits.memory = Some(Size::from_mib(1024))),
         |bench| {
             let bytes = DEFAULT.memory.bytes() * 2;
-            let outcome = bench.call(Request::new("alloc", json!({"bytes": bytes}))).await?;
+            let outcome = bench
+                .call(Request::new("alloc", json!({"bytes": bytes})))
+                .await?;
             same("the end", outcome.termination, Termination::OutOfMemory)
         }
     ),
@@ -159,7 +213,11 @@ pub(super) const CASES: &[Case] = &[
 /// Our own resident memory, in bytes.
 fn own_memory() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    let pages: u64 = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .unwrap_or(0);
     pages * rustix::param::page_size() as u64
 }
 

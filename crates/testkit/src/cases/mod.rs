@@ -64,12 +64,12 @@ impl Case {
         let can = subject.capabilities();
         let tier = subject.executor.tier();
         self.needs.iter().find_map(|need| match need {
-            Need::Limit(limit) if !can.limits.contains(limit) => {
-                Some(format!("tier {tier} does not enforce {limit}, and placement refuses it"))
-            }
-            Need::Grant(grant) if !can.grants.contains(grant) => {
-                Some(format!("tier {tier} gives no {grant}, and placement refuses it"))
-            }
+            Need::Limit(limit) if !can.limits.contains(limit) => Some(format!(
+                "tier {tier} does not enforce {limit}, and placement refuses it"
+            )),
+            Need::Grant(grant) if !can.grants.contains(grant) => Some(format!(
+                "tier {tier} gives no {grant}, and placement refuses it"
+            )),
             Need::Files if !subject.files => Some("commands of the host have no /axocoatl".into()),
             Need::Statuses if !subject.statuses => {
                 Some("wasi:cli/exit of WASI 0.2 has only success and failure".into())
@@ -83,14 +83,27 @@ impl Case {
 /// Every case.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    [input::CASES, output::CASES, ending::CASES, limits::CASES, files::CASES, isolation::CASES].concat()
+    [
+        input::CASES,
+        output::CASES,
+        ending::CASES,
+        limits::CASES,
+        files::CASES,
+        isolation::CASES,
+    ]
+    .concat()
 }
 
 /// The output as a value, or why there is none.
 pub(crate) fn output(outcome: &Outcome) -> Result<Value, String> {
     match outcome.document() {
         Some(document) => Ok(document.value().clone()),
-        None => Err(format!("no output: {:?}; it {}; log: {}", outcome.output, outcome.termination, log(outcome))),
+        None => Err(format!(
+            "no output: {:?}; it {}; log: {}",
+            outcome.output,
+            outcome.termination,
+            log(outcome)
+        )),
     }
 }
 
@@ -105,8 +118,14 @@ pub(crate) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<
 }
 
 /// Both are the same.
-pub(crate) fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Result<(), String> {
-    ensure(found == expected, || format!("{what} is {found:?}, not {expected:?}"))
+pub(crate) fn same<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    found: T,
+    expected: T,
+) -> Result<(), String> {
+    ensure(found == expected, || {
+        format!("{what} is {found:?}, not {expected:?}")
+    })
 }
 
 /// Writes a case without its wrapping.

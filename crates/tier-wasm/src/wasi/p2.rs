@@ -112,6 +112,7 @@ struct CountedStream {
     quota: Arc<Mutex<Quota>>,
 }
 
+#[async_trait::async_trait]
 impl OutputStream for CountedStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         let mut quota = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,6 +129,11 @@ impl OutputStream for CountedStream {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         self.inner.check_write()
+    }
+
+    /// Called when the stream is dropped: what it still writes ends with it.
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
     }
 }
 

@@ -13,7 +13,11 @@ async fn main() -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
     let mut rows = Vec::new();
     if !json {
-        let names: Vec<_> = subjects.all.iter().map(|s| format!("{:<8}", s.name)).collect();
+        let names: Vec<_> = subjects
+            .all
+            .iter()
+            .map(|s| format!("{:<8}", s.name))
+            .collect();
         println!("{:<56} {} seen to fail", "case", names.join(" "));
     }
     for case in all() {
@@ -22,13 +26,22 @@ async fn main() -> ExitCode {
             verdicts.push(check(&case, subject).await);
         }
         // On the first subject that can: that the case notices is a property of the case.
-        let able = verdicts.iter().position(|verdict| !matches!(verdict, Verdict::Cannot(_)));
+        let able = verdicts
+            .iter()
+            .position(|verdict| !matches!(verdict, Verdict::Cannot(_)));
         let noticed = match able {
             Some(at) => sabotaged(&case, &subjects.all[at]).await.is_some(),
             None => false,
         };
-        failed += verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Fail(_))).count() + usize::from(!noticed);
-        passed += verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Pass)).count();
+        failed += verdicts
+            .iter()
+            .filter(|verdict| matches!(verdict, Verdict::Fail(_)))
+            .count()
+            + usize::from(!noticed);
+        passed += verdicts
+            .iter()
+            .filter(|verdict| matches!(verdict, Verdict::Pass))
+            .count();
         let words: Vec<_> = verdicts.iter().map(word).collect();
         if json {
             rows.push(json!({
@@ -40,7 +53,12 @@ async fn main() -> ExitCode {
             continue;
         }
         let cells: Vec<_> = words.iter().map(|word| format!("{word:<8}")).collect();
-        println!("{:<56} {} {}", case.name, cells.join(" "), if noticed { "yes" } else { "NO" });
+        println!(
+            "{:<56} {} {}",
+            case.name,
+            cells.join(" "),
+            if noticed { "yes" } else { "NO" }
+        );
         for (subject, verdict) in subjects.all.iter().zip(&verdicts) {
             if let Some(reason) = reason(verdict) {
                 println!("    {}: {}: {reason}", subject.name, word(verdict));
@@ -48,11 +66,18 @@ async fn main() -> ExitCode {
         }
     }
     if json {
-        println!("{:#}", json!({ "cases": rows, "passed": passed, "failed": failed }));
+        println!(
+            "{:#}",
+            json!({ "cases": rows, "passed": passed, "failed": failed })
+        );
     } else {
         println!("\n{passed} passed, {failed} failed");
     }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn word(verdict: &Verdict) -> &'static str {

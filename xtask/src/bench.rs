@@ -1,0 +1,68 @@
+//! `cargo xtask bench`: whole work beside peers. Times are measured here and asserted nowhere.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use crate::setup;
+use crate::shell::{Shell, say};
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Bench {
+    /// The WebAssembly tier, beside Wasmtime's own command
+    Wasm(Arguments),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Print the results as JSON on standard output
+    #[arg(long)]
+    json: bool,
+    /// Write the results to a file
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+pub(crate) fn run(shell: &Shell, bench: &Bench) -> Result<()> {
+    let Bench::Wasm(arguments) = bench;
+    // Without a peer the numbers of our own are still worth having.
+    if let Err(error) = setup::run(
+        shell,
+        &setup::Arguments {
+            ci: false,
+            bench: true,
+        },
+    ) {
+        say(format_args!(
+            "set-up is incomplete, so a peer may be missing: {error:#}"
+        ));
+    }
+    shell
+        .cargo()
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "-p",
+            "axocoatl",
+            "--bin",
+            "axocoatl",
+        ])
+        .args(["-p", "axo-testkit", "--bin", "bench"])
+        .run()?;
+
+    let mut command = shell
+        .command(shell.release("bench"))
+        .arg("wasm")
+        .args(arguments.json.then_some("--json"))
+        .env("AXO_COMMAND", shell.release("axocoatl"));
+    if let Some(out) = &arguments.out {
+        // The bench starts in the workspace, not where the developer is.
+        let out = std::path::absolute(out).context("the working directory is gone")?;
+        command = command.arg("--out").arg(out);
+    }
+    if let Some(wasmtime) = setup::wasmtime(shell) {
+        command = command.env("AXO_WASMTIME", wasmtime);
+    }
+    command.run()
+}

@@ -1,0 +1,61 @@
+//! `cargo xtask test`: all tests, after what they need is there.
+
+use std::ffi::OsString;
+
+use anyhow::{Result, bail};
+
+use crate::shell::{Shell, say};
+use crate::{examples, setup};
+
+#[derive(clap::Args, Default)]
+pub(crate) struct Arguments {
+    /// Passed on to `cargo nextest run`
+    #[arg(last = true)]
+    nextest: Vec<OsString>,
+}
+
+pub(crate) fn run(shell: &Shell, arguments: &Arguments) -> Result<()> {
+    setup::run(shell, &setup::Arguments::default())?;
+    examples::build_all(shell)?;
+
+    let profile = if std::env::var_os("CI").is_some_and(|ci| ci == "true") {
+        "ci"
+    } else {
+        "default"
+    };
+    let tests = shell
+        .cargo()
+        .args([
+            "nextest",
+            "run",
+            "--release",
+            "--workspace",
+            "--locked",
+            "--profile",
+            profile,
+        ])
+        .args(&arguments.nextest)
+        .run();
+    // Nextest runs none of these.
+    let doc_tests = shell
+        .cargo()
+        .args(["test", "--release", "--doc", "--workspace", "--locked"])
+        .run();
+
+    say("\nRan: the build of the example tools and the probe (passed)");
+    let mut failed = Vec::new();
+    for (what, result) in [
+        ("the tests", tests),
+        ("the doc tests of the libraries", doc_tests),
+    ] {
+        say(format_args!(
+            "     {what} ({})",
+            if result.is_ok() { "passed" } else { "FAILED" }
+        ));
+        failed.extend(result.err().map(|error| error.to_string()));
+    }
+    if !failed.is_empty() {
+        bail!("{}", failed.join("\n"));
+    }
+    Ok(())
+}

@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes: the tool's own; 2 wrong command line; 124 timed out; 125 we failed, or the input is \
 not valid; 126 refused by policy; 127 no such tool; 130 interrupted; 134 trapped; 137 out of \
-memory; 152 out of fuel; 153 too much output.
+memory; 143 terminated; 152 out of fuel; 153 too much output.
 
 Policy is read from policy.toml in the configuration directory; AXOCOATL_HOME puts everything \
 under one directory.";

@@ -1,5 +1,6 @@
 //! The one place that writes to the terminal.
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal as _, Write};
 
 use serde_json::Value;
@@ -10,49 +11,51 @@ use crate::terminal::neutralise;
 /// tool is neutralised where it meets a terminal, and passes unchanged elsewhere.
 pub(crate) struct Printer {
     json: bool,
+    /// Why a result did not arrive.
+    failure: Cell<Option<io::Error>>,
 }
 
 impl Printer {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json }
+        Self {
+            json,
+            failure: Cell::new(None),
+        }
     }
 
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
+    /// Why a result could not be written, if one could not.
+    pub(crate) fn failure(&self) -> Option<io::Error> {
+        self.failure.take()
+    }
+
     /// A result: `json` with `--json`, else `text`.
     pub(crate) fn result(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) {
         if self.json {
-            self.line(&json().to_string())
+            self.line(&json().to_string());
         } else {
-            self.line(&text())
+            self.line(&text());
         }
     }
 
     /// A line of the result, which may be a tool's text.
     pub(crate) fn line(&self, text: &str) {
-        let mut stdout = anstream::stdout().lock();
-        let shown = if io::stdout().is_terminal() {
+        let mut stdout = io::stdout().lock();
+        let shown = if stdout.is_terminal() {
             neutralise(text)
         } else {
             text.into()
         };
         let newline = if shown.ends_with('\n') { "" } else { "\n" };
-        // A reader that went away wants no more; there is nobody to tell.
-        let _ = write!(stdout, "{shown}{newline}").and_then(|()| stdout.flush());
-    }
-
-    /// Bytes of the result as they are, for standard output that is no terminal.
-    pub(crate) fn document(&self, text: &str) {
-        if io::stdout().is_terminal() {
-            return self.line(text);
+        if let Err(error) = write!(stdout, "{shown}{newline}").and_then(|()| stdout.flush()) {
+            // A reader that went away wants no more.
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.failure.set(Some(error));
+            }
         }
-        let mut stdout = io::stdout().lock();
-        let _ = stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.write_all(b"\n"))
-            .and_then(|()| stdout.flush());
     }
 
     /// A tool's log, on standard error.

@@ -25,7 +25,7 @@ pub(crate) fn builder() -> Result<(EngineBuilder, Places), BuildError> {
 /// An engine that touches none of this process's places: everything it makes is in a directory
 /// that is removed with the returned value. For proving what the host can do without changing it.
 pub(crate) fn trial_engine() -> anyhow::Result<(Engine, Owner)> {
-    let trials = trials()?;
+    let trials = make_trials()?;
     // What a trial that was killed left, the next one removes.
     reap(&trials, false).with_context(|| format!("reaping {}", trials.display()))?;
     let home = Owner::new_beneath(&trials)?;
@@ -39,26 +39,38 @@ pub(crate) fn trial_engine() -> anyhow::Result<(Engine, Owner)> {
     Ok((engine, home))
 }
 
-/// Where trials are made: a directory of this user alone, beneath the system's temporary one.
-pub(crate) fn trials() -> anyhow::Result<PathBuf> {
-    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-    let us = rustix::process::geteuid().as_raw();
-    let path = std::env::temp_dir().join(format!("axocoatl-trials-{us}"));
+/// Where trials are made: a directory of this user alone, beneath the system's temporary one. Made
+/// if it is not there.
+fn make_trials() -> anyhow::Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let path = trials();
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&path)
         .with_context(|| format!("making {}", path.display()))?;
-    // In a shared directory the name could be taken by somebody else, or lead elsewhere.
-    let metadata = std::fs::symlink_metadata(&path)
-        .with_context(|| format!("examining {}", path.display()))?;
-    if !metadata.is_dir() || metadata.uid() != us || metadata.mode() & 0o022 != 0 {
+    if !is_ours_alone(&path) {
         anyhow::bail!(
             "{} is not this user's alone: remove it, or set TMPDIR",
             path.display()
         );
     }
     Ok(path)
+}
+
+/// Where this user's trials are, if they are anywhere.
+pub(crate) fn trials() -> PathBuf {
+    let us = rustix::process::geteuid().as_raw();
+    std::env::temp_dir().join(format!("axocoatl-trials-{us}"))
+}
+
+/// Whether `path` is a directory of ours. In a shared directory its name could be taken by
+/// somebody else, or lead elsewhere.
+pub(crate) fn is_ours_alone(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let us = rustix::process::geteuid().as_raw();
+    std::fs::symlink_metadata(path)
+        .is_ok_and(|m| m.is_dir() && m.uid() == us && m.mode() & 0o022 == 0)
 }
 
 /// A tool as the user names it.

@@ -18,17 +18,20 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// These grants and those of `more`. Where both name a variable or a mount target, `more` holds.
+    /// These grants and those of `more`. Where a variable or a mount target is named twice, the last
+    /// one holds.
     #[must_use]
     pub fn extended_by(mut self, more: &Self) -> Self {
         self.network.extend(more.network.iter().cloned());
         self.secrets.extend(more.secrets.iter().cloned());
-        self.env
-            .retain(|old| more.env.iter().all(|new| new.name != old.name));
-        self.env.extend(more.env.iter().cloned());
-        self.mounts
-            .retain(|old| more.mounts.iter().all(|new| new.target != old.target));
-        self.mounts.extend(more.mounts.iter().cloned());
+        for new in &more.env {
+            self.env.retain(|old| old.name != new.name);
+            self.env.push(new.clone());
+        }
+        for new in &more.mounts {
+            self.mounts.retain(|old| old.target != new.target);
+            self.mounts.push(new.clone());
+        }
         self
     }
 

@@ -100,12 +100,20 @@ impl AuditLog {
         self.path.as_deref()
     }
 
+    fn failure(&self, source: io::Error, outcome: Option<Box<Outcome>>) -> CallError {
+        CallError::Audit {
+            path: self.path.clone().unwrap_or_default(),
+            source,
+            outcome,
+        }
+    }
+
     /// Begins the record of a call.
     ///
     /// # Errors
     /// If the log cannot be opened: then the call must not be made.
-    pub(crate) fn open(&self, call: &ToolCall) -> io::Result<OpenRecord<'_>> {
-        self.opened()?;
+    pub(crate) fn open(&self, call: &ToolCall) -> Result<OpenRecord<'_>, CallError> {
+        self.opened().map_err(|source| self.failure(source, None))?;
         Ok(OpenRecord {
             log: self,
             call_id: call.id,
@@ -209,7 +217,7 @@ impl OpenRecord<'_> {
                     Err(CallError::Output { outcome, .. }) => Some(outcome),
                     Err(_) => None,
                 };
-                Err(CallError::Audit { source, outcome })
+                Err(self.log.failure(source, outcome))
             }
         }
     }

@@ -38,10 +38,7 @@ impl Engine {
     pub async fn call(&self, call: ToolCall) -> Result<Outcome, CallError> {
         // Opened first, so that a call which is dropped half way is recorded too.
         // A log that cannot be written is found here, before the tool has done anything.
-        let record = self.audit.open(&call).map_err(|source| CallError::Audit {
-            source,
-            outcome: None,
-        })?;
+        let record = self.audit.open(&call)?;
         let result = self.carry_out(call).await;
         // Closed before the caller learns of the outcome: nothing happens unrecorded.
         record.close(result)

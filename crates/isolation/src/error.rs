@@ -1,5 +1,7 @@
 //! Why a call has no outcome.
 
+use std::path::PathBuf;
+
 use axo_core::{Denied, Outcome, OutputProblem, RunError, Tier};
 
 use crate::registry::FindError;
@@ -29,11 +31,14 @@ pub enum CallError {
         /// The call, with its standard output and error.
         outcome: Box<Outcome>,
     },
-    /// The call was made, but could not be recorded, so its outcome must not be relied on.
+    /// The call could not be recorded, so it was not made, or its outcome must not be relied on.
     #[error(
-        "the call could not be recorded in the audit log; free space there or move it, then call again"
+        "the call could not be recorded in the audit log {path}; \
+         free space there or make it writable, then call again"
     )]
     Audit {
+        /// The log.
+        path: PathBuf,
         /// Why.
         source: std::io::Error,
         /// What it came to, if it ran.

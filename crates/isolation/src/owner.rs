@@ -127,7 +127,12 @@ pub fn reap(owners: &Path, dry_run: bool) -> io::Result<Reaped> {
         Err(e) => return Err(e),
     };
     for entry in entries {
-        let path = entry?.path();
+        let entry = entry?;
+        // Owners make directories only; what a link leads to is not theirs.
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        let path = entry.path();
         match reap_one(&path, dry_run) {
             Ok(true) => reaped.removed.push(path),
             Ok(false) => reaped.living += 1,

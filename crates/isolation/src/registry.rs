@@ -300,6 +300,13 @@ fn tool_directories(root: &Path) -> Result<Vec<PathBuf>, FindError> {
     let mut directories = Vec::new();
     for entry in entries {
         let path = entry.map_err(unreadable)?.path();
+        // `tool add` has its workplace beneath a name that no tool can have.
+        if path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+        {
+            continue;
+        }
         // What cannot be looked into is listed too, with the reason.
         if has_manifest(&path).unwrap_or(true) {
             directories.push(path);

@@ -72,6 +72,14 @@ pub(crate) enum CacheError {
     Unsafe { path: PathBuf, problem: String },
 }
 
+impl CacheError {
+    /// Whether there is no room on the disk, as opposed to something being wrong.
+    pub(crate) fn is_full_disk(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
 impl Cache {
     /// Opens the cache at `path`, making the directory if there is none.
     pub(crate) fn open(path: &Path) -> Result<Self, CacheError> {

@@ -114,19 +114,23 @@ impl Loader {
         if let Some(loaded) = from_cache(cache, &key, engine, kind)? {
             return Ok(loaded);
         }
-        let lock = cache.lock(&key).await.map_err(cache_failed)?;
+        let lock = match cache.lock(&key).await {
+            // A full disk keeps the code from being kept, not from being run.
+            Err(error) if error.is_full_disk() => {
+                note_not_kept(&error);
+                let compiled = self.compile(tool, kind, code).await?;
+                return Loaded::from_bytes(engine, kind, &compiled)
+                    .map_err(|e| unloadable(tool, e));
+            }
+            lock => lock.map_err(cache_failed)?,
+        };
         // Whoever held the lock before us may have compiled it.
         if let Some(loaded) = from_cache(cache, &key, engine, kind)? {
             return Ok(loaded);
         }
         let compiled = self.compile(tool, kind, code).await?;
         if let Err(error) = cache.store(&key, &compiled, &lock) {
-            // The call can be made all the same; only the next one compiles again.
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(
-                error,
-                "compiled code could not be kept; it is compiled again next time"
-            );
+            note_not_kept(&error);
         }
         Loaded::from_bytes(engine, kind, &compiled).map_err(|e| unloadable(tool, e))
     }
@@ -166,6 +170,15 @@ impl Loader {
         }
         Ok(self.cache.get())
     }
+}
+
+/// The call can be made all the same; only the next one compiles again.
+fn note_not_kept(error: &CacheError) {
+    let error: &dyn std::error::Error = error;
+    tracing::warn!(
+        error,
+        "compiled code could not be kept; it is compiled again next time"
+    );
 }
 
 /// Compiled code in this process.

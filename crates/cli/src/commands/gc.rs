@@ -14,18 +14,11 @@ pub(super) fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
         Ok(places) => places,
         Err(error) => return fail(printer, &error, Exit::Failed),
     };
-    let trials = match setup::trials() {
-        Ok(trials) => trials,
-        Err(error) => {
-            return fail(
-                printer,
-                &*Box::<dyn std::error::Error>::from(error),
-                Exit::Failed,
-            );
-        }
-    };
+    let mut places = vec![places.owners()];
+    // What is not ours alone is somebody else's, and none of our business.
+    places.extend(Some(setup::trials()).filter(|trials| setup::is_ours_alone(trials)));
     let mut reaped = Reaped::default();
-    for owners in [places.owners(), trials] {
+    for owners in places {
         match reap(&owners, arguments.dry_run) {
             Ok(more) => {
                 reaped.removed.extend(more.removed);

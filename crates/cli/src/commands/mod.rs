@@ -37,7 +37,19 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
     });
     // A host call that hangs (a mount whose server is gone) must not keep us from ending.
     runtime.shutdown_background();
-    exit
+    match printer.failure() {
+        // A result that did not arrive is no success.
+        Some(source) if exit == Exit::Success || exit == Exit::Tool(0) => {
+            fail(&printer, &NotWritten { source }, Exit::Failed)
+        }
+        _ => exit,
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("writing the result to standard output")]
+struct NotWritten {
+    source: std::io::Error,
 }
 
 /// Shows an error and gives back the exit code.

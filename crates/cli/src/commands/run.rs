@@ -8,6 +8,8 @@ use axocoatl_isolation::{
     MountRule, Outcome, Policy, ToolCall, ToolName, ToolOutput,
 };
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use super::{fail, fail_build, fail_find, fail_reference};
 use crate::args;
 use crate::convert;
@@ -33,11 +35,16 @@ pub(super) async fn run(arguments: args::Run, printer: &Printer) -> Exit {
         Err(SetupError::Find(error)) => return fail_find(printer, &error),
         Err(SetupError::Build(error)) => return fail_build(printer, &error),
     };
+    // Before the call is made: a call may run for long before it yields for the first time.
+    let mut signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => return fail(printer, &error, Exit::Failed),
+    };
     let call = ToolCall::new(name, input).with_options(options);
     let result = tokio::select! {
         result = engine.call(call) => result,
         // Dropping the call ends the tool.
-        exit = interrupted() => return super::fail(printer, &Interrupted, exit),
+        exit = signals.wait() => return fail(printer, &Interrupted, exit),
     };
     match result {
         Ok(outcome) => show_outcome(&outcome, arguments.explain, printer),
@@ -190,19 +197,26 @@ fn call_options(arguments: &args::Run) -> Result<CallOptions, MountError> {
 #[error("interrupted: the tool was stopped")]
 struct Interrupted;
 
-/// Ends when the user interrupts us, or we are told to end.
-async fn interrupted() -> Exit {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        // Without handlers the signals end the process, which is what they ask for.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => Exit::Interrupted,
-        _ = terminate.recv() => Exit::Terminated,
+/// The signals that ask us to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// From here on they end the call and not the process, so that it is recorded and cleaned up.
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn wait(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.interrupt.recv() => Exit::Interrupted,
+            _ = self.terminate.recv() => Exit::Terminated,
+        }
     }
 }
 
@@ -217,7 +231,7 @@ fn show_outcome(outcome: &Outcome, explain: bool, printer: &Printer) -> Exit {
     }
     printer.log(&outcome.stderr);
     match &outcome.output {
-        ToolOutput::Document(document) => printer.document(document.text()),
+        ToolOutput::Document(document) => printer.line(document.text()),
         ToolOutput::Invalid(problem) => printer.note(&format!("no output: {problem}")),
     }
     if !outcome.termination.is_success() {

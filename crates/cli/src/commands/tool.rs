@@ -4,7 +4,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use axocoatl_isolation::{BuildError, CallError, Engine, FindError, Places, ToolName};
+use axocoatl_isolation::{
+    BuildError, CallError, Engine, FindError, Owner, OwnerError, Places, ToolName,
+};
 use comfy_table::{Table, presets};
 use serde_json::json;
 
@@ -156,6 +158,15 @@ enum AddError {
     Unusable { path: PathBuf, problem: String },
     #[error("copying to {path}; check its permissions and the space left")]
     Io { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("removing {path}; check its permissions, or that it is a directory")]
+struct RemoveError {
+    path: PathBuf,
+    source: io::Error,
 }
 
 /// Most files in a tool's directory.
@@ -219,27 +230,24 @@ fn copy_tool(from: &Path, tools: &Path, name: &ToolName) -> Result<PathBuf, AddE
             place: path.display().to_string(),
         });
     }
-    // Not a tool's name, so it is never found as one.
-    let temporary = tools.join(format!(".adding-{}", axocoatl_isolation::CallId::new()));
+    // One process adds at a time. What one that was killed left here is removed first. No tool can
+    // have this name, so what lies here is never found as one.
+    let adding = Owner::claim(&tools.join(".adding"))?;
+    let copy = adding.path().join("tool");
     let io = |source| AddError::Io {
-        path: temporary.clone(),
+        path: copy.clone(),
         source,
     };
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(tools)
-        .map_err(io)?;
+    match std::fs::remove_dir_all(&copy) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io(e)),
+        _ => {}
+    }
     let mut left = Left {
         files: MAX_FILES,
         bytes: MAX_BYTES,
     };
-    let copied = copy_directory(from, &temporary, MAX_DEPTH, &mut left)
-        .and_then(|()| std::fs::rename(&temporary, &path).map_err(io));
-    if let Err(error) = copied {
-        let _ = std::fs::remove_dir_all(&temporary);
-        return Err(error);
-    }
+    copy_directory(from, &copy, MAX_DEPTH, &mut left)?;
+    std::fs::rename(&copy, &path).map_err(io)?;
     Ok(path)
 }
 
@@ -317,6 +325,6 @@ fn remove(name: &ToolName, printer: &Printer) -> Exit {
             );
             Exit::Success
         }
-        Err(source) => fail(printer, &AddError::Io { path, source }, Exit::Failed),
+        Err(source) => fail(printer, &RemoveError { path, source }, Exit::Failed),
     }
 }

@@ -1,0 +1,124 @@
+//! What killed processes leave is found and removed; what living ones have is kept.
+
+use rustix::process::Signal;
+
+use crate::process::Running;
+use crate::support::{Home, entries};
+
+fn kill(running: Running) {
+    running.signal(Signal::KILL);
+    assert_eq!(running.end().signal(), Some(9));
+}
+
+#[test]
+fn what_a_killed_process_left_is_removed_and_a_living_ones_is_kept() {
+    let home = Home::new();
+    let (living, kept) = home.start_sleeper();
+    let (killed, left) = home.start_sleeper();
+    kill(killed);
+    assert!(left.exists(), "a killed process cannot clean up");
+    let owner = left.parent().unwrap().to_str().unwrap();
+
+    let dry = home.axocoatl(&["gc", "--dry-run"]).succeeds_silently();
+    assert!(
+        dry.out().contains(&format!("would remove {owner}")),
+        "{dry}"
+    );
+    let dry = home
+        .axocoatl(&["gc", "--dry-run", "--json"])
+        .succeeds()
+        .json();
+    assert_eq!(dry["dry_run"], true);
+    assert_eq!(dry["removed"], serde_json::json!([owner]));
+    assert_eq!(dry["living"], 1);
+    assert!(left.exists(), "a dry run removes nothing");
+
+    let removed = home.axocoatl(&["gc", "--json"]).succeeds().json();
+    assert_eq!(removed["dry_run"], false);
+    assert_eq!(removed["removed"], serde_json::json!([owner]));
+    assert_eq!(removed["living"], 1);
+    assert!(!left.parent().unwrap().exists());
+    assert!(
+        kept.join("axocoatl/input.json").exists(),
+        "a living one's was removed"
+    );
+
+    living.signal(Signal::INT);
+    living.end().exits(130, &[]);
+    assert!(entries(&home.owners()).is_empty());
+}
+
+#[test]
+fn the_next_call_removes_what_a_killed_one_left() {
+    let home = Home::new();
+    let (killed, left) = home.start_sleeper();
+    kill(killed);
+    home.probe(r#"{"op":"echo"}"#, &[]).succeeds_silently();
+    assert!(!left.exists());
+    assert!(entries(&home.owners()).is_empty());
+}
+
+#[test]
+fn a_tool_ends_with_the_process_that_called_it() {
+    let home = Home::new();
+    let (killed, _) = home.start_sleeper();
+    let children = format!("/proc/{0}/task/{0}/children", killed.pid());
+    assert_eq!(
+        std::fs::read_to_string(children).unwrap(),
+        "",
+        "wasm runs in the process itself"
+    );
+    kill(killed);
+}
+
+#[test]
+fn nothing_to_remove_is_a_success() {
+    let home = Home::new();
+    let ended = home.axocoatl(&["gc"]).succeeds_silently();
+    assert!(ended.out().contains("removed 0 directories"), "{ended}");
+    assert!(entries(&home.path()).is_empty(), "nothing is made");
+    assert!(entries(&home.tmp()).is_empty(), "nothing is made");
+}
+
+/// A process may die between making its directory and locking it.
+#[test]
+fn a_dry_run_changes_nothing_even_where_there_is_no_lock() {
+    let home = Home::new();
+    let owner = home.owners().join("died-early");
+    std::fs::create_dir_all(&owner).unwrap();
+    for arguments in [&["gc", "--dry-run"][..], &["doctor"]] {
+        home.axocoatl(arguments);
+        assert!(
+            entries(&owner).is_empty(),
+            "{arguments:?} wrote {:?}",
+            entries(&owner)
+        );
+    }
+    home.axocoatl(&["gc"]).succeeds_silently();
+    assert!(!owner.exists());
+}
+
+#[test]
+fn a_link_among_the_owners_is_not_followed() {
+    let home = Home::new();
+    let outside = home.work().join("outside");
+    crate::support::write(&outside.join("file"), b"mine");
+    std::fs::create_dir_all(home.owners()).unwrap();
+    std::os::unix::fs::symlink(&outside, home.owners().join("link")).unwrap();
+    home.axocoatl(&["gc"]);
+    assert_eq!(entries(&outside), [outside.join("file")]);
+}
+
+/// In a shared directory for temporary files anybody can make anything.
+#[test]
+fn somebody_elses_temporary_files_do_not_keep_it_from_removing_ours() {
+    let home = Home::new();
+    let (killed, left) = home.start_sleeper();
+    kill(killed);
+    home.axocoatl(&["tiers"]).succeeds();
+    for trials in entries(&home.tmp()) {
+        crate::support::set_mode(&trials, 0o777);
+    }
+    home.axocoatl(&["gc"]);
+    assert!(!left.exists());
+}

@@ -20,8 +20,9 @@ pub(crate) struct Arguments {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: the tool's own; 2 wrong command line; 124 timed out; 125 we failed, or the input is \
-not valid; 126 refused by policy; 127 no such tool; 130 interrupted; 134 trapped; 137 out of \
+Exit codes: the tool's own; 1 doctor, tool ls: something is not well; 2 wrong command line; 124 \
+timed out; 125 we failed, or input or output is not valid; 126 refused by policy, or by a limit or \
+grant that cannot be had; 127 no such tool; 130 interrupted; 134 trapped; 137 out of \
 memory; 143 terminated; 152 out of fuel; 153 too much output.
 
 Policy is read from policy.toml in the configuration directory; AXOCOATL_HOME puts everything \
@@ -57,15 +58,15 @@ pub(crate) struct Run {
     /// Read the input from a file
     #[arg(long, value_name = "FILE")]
     pub(crate) input_file: Option<PathBuf>,
+    /// Print on standard error which tier was chosen, and why
+    #[arg(long)]
+    pub(crate) explain: bool,
     #[command(flatten)]
     pub(crate) isolation: Isolation,
     #[command(flatten)]
     pub(crate) limits: LimitArguments,
     #[command(flatten)]
     pub(crate) grants: GrantArguments,
-    /// Print on standard error which tier was chosen, and why
-    #[arg(long, help_heading = "Options")]
-    pub(crate) explain: bool,
 }
 
 #[derive(Args, Debug)]

@@ -5,23 +5,36 @@ use std::io::IsTerminal as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use crate::printer::say;
 
-/// Shows the events of our own crates on standard error.
-struct Notices {
-    spinner: Mutex<Option<ProgressBar>>,
+/// Code from this size on takes long enough to compile that waiting wants an explanation, in bytes.
+const LONG_COMPILE_BYTES: u64 = 512 << 10;
+
+/// The spinner, while something takes long. Whoever writes to the terminal clears it first.
+static SPINNER: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Takes the spinner off the terminal.
+pub(crate) fn clear() {
+    let spinner = SPINNER
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    if let Some(spinner) = spinner {
+        spinner.finish_and_clear();
+    }
 }
+
+/// Shows the events of our own crates on standard error.
+struct Notices;
 
 /// Starts showing what the library says.
 pub(crate) fn show() {
     // Only the first of a process is kept; there is only one.
-    let _ = tracing::subscriber::set_global_default(Notices {
-        spinner: Mutex::new(None),
-    });
+    let _ = tracing::subscriber::set_global_default(Notices);
 }
 
 impl Subscriber for Notices {
@@ -35,19 +48,15 @@ impl Subscriber for Notices {
     fn event(&self, event: &Event<'_>) {
         let mut text = Text::default();
         event.record(&mut text);
-        let mut spinner = self.spinner.lock().unwrap_or_else(PoisonError::into_inner);
-        if *event.metadata().level() == Level::INFO {
-            // It clears itself when the process has something else to write, or ends.
-            let bar = ProgressBar::new_spinner().with_message(text.0);
-            bar.set_style(ProgressStyle::default_spinner());
-            bar.enable_steady_tick(Duration::from_millis(100));
-            *spinner = Some(bar);
+        if *event.metadata().level() != Level::INFO {
+            say("warning: ", &text.line());
             return;
         }
-        if let Some(bar) = spinner.take() {
-            bar.finish_and_clear();
+        if text.bytes >= LONG_COMPILE_BYTES {
+            let spinner = ProgressBar::new_spinner().with_message(text.line());
+            spinner.enable_steady_tick(Duration::from_millis(100));
+            *SPINNER.lock().unwrap_or_else(PoisonError::into_inner) = Some(spinner);
         }
-        say("warning: ", &text.0);
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -63,19 +72,36 @@ impl Subscriber for Notices {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// The message of an event, then its fields.
+/// The message of an event, its fields, and the field `bytes`.
 #[derive(Default)]
-struct Text(String);
+struct Text {
+    message: String,
+    fields: String,
+    bytes: u64,
+}
+
+impl Text {
+    fn line(&self) -> String {
+        format!("{}{}", self.message, self.fields)
+    }
+}
 
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         // Writing to a String cannot fail.
         let _ = if field.name() == "message" {
-            let rest = std::mem::take(&mut self.0);
-            write!(self.0, "{value:?}{rest}")
+            write!(self.message, "{value:?}")
         } else {
-            write!(self.0, " ({} {value:?})", field.name())
+            write!(self.fields, " ({} {value:?})", field.name())
         };
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "bytes" {
+            self.bytes = value;
+        } else {
+            self.record_debug(field, &value);
+        }
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {

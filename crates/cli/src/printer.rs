@@ -43,6 +43,7 @@ impl Printer {
 
     /// A line of the result, which may be a tool's text.
     pub(crate) fn line(&self, text: &str) {
+        crate::notices::clear();
         let mut stdout = io::stdout().lock();
         let shown = if stdout.is_terminal() {
             neutralise(text)
@@ -63,6 +64,7 @@ impl Printer {
         if bytes.is_empty() {
             return;
         }
+        crate::notices::clear();
         let mut stderr = io::stderr().lock();
         let _ = if stderr.is_terminal() {
             let text = String::from_utf8_lossy(bytes);
@@ -91,6 +93,7 @@ impl Printer {
 
 /// One line on standard error. What stands in it may come from a tool or a file.
 pub(crate) fn say(prefix: &str, text: &str) {
+    crate::notices::clear();
     let mut stderr = anstream::stderr().lock();
     let text = if io::stderr().is_terminal() {
         neutralise(text)

@@ -51,7 +51,7 @@ impl fmt::Display for Denied {
             } => {
                 write!(
                     f,
-                    "limit {limit} = {asked} is above the policy's ceiling of {ceiling}"
+                    "limit {limit} = {asked} is above the ceiling of {ceiling}"
                 )?;
             }
             DenyReason::GrantNotAllowed { kind, grant } => {

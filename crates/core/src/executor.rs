@@ -52,7 +52,7 @@ pub enum RunError {
         source: Option<BoxError>,
     },
     /// The tool needs something that it is not granted, or that its tier never grants.
-    #[error("tool {tool} needs {needs}, which it is not granted; {fix}")]
+    #[error("tool {tool} needs what tools are not given: {needs}; {fix}")]
     NotGranted {
         /// Which tool.
         tool: ToolName,

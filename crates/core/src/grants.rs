@@ -34,15 +34,6 @@ impl Grants {
         }
         self
     }
-
-    /// Whether nothing is granted.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.network.is_empty()
-            && self.env.is_empty()
-            && self.secrets.is_empty()
-            && self.mounts.is_empty()
-    }
 }
 
 /// A host and port, as in `api.example.com:443`.

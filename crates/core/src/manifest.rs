@@ -7,9 +7,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::located::Source;
+use crate::spec::Identity;
 use crate::{
     EnvGrant, Grants, HostPort, LocatedError, Mount, MountMode, OutputMode, Requirement, Run,
-    Schemas, SpecId, Tier, ToolName, ToolSpec, UnknownWord, WasmSource,
+    Schemas, Tier, ToolName, ToolSpec, UnknownWord, WasmSource,
 };
 
 pub(crate) mod raw_limits;
@@ -94,7 +95,7 @@ impl ToolSpec {
         let raw: RawManifest = source.parse()?;
         let run = read_run(source, &raw.run, directory)?;
         Ok(Self {
-            id: SpecId::next(),
+            id: Identity::new(),
             name: at(source, &raw.name, ToolName::parse)?,
             version: one_line(source, raw.version.as_ref())?.map(Arc::from),
             description: one_line(source, raw.description.as_ref())?.map(str::to_owned),

@@ -20,7 +20,7 @@ pub enum NameError {
     /// The text is empty.
     #[error("a tool's name is empty: give it 1 to {MAX_NAME_BYTES} of a-z, 0-9, '_' and '-'")]
     Empty,
-    /// The text is longer than [`MAX_NAME_BYTES`].
+    /// The text is longer than 63 bytes.
     #[error("a tool's name has {length} bytes: at most {MAX_NAME_BYTES} are allowed")]
     TooLong {
         /// Its length in bytes.

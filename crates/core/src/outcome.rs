@@ -23,7 +23,7 @@ pub enum Termination {
     OutputLimit,
     /// A WebAssembly trap ended it: unreachable code, a stack overflow, memory out of bounds.
     Trapped(String),
-    /// Its caller gave up.
+    /// Its caller gave up. No tier reports it today: a call that is dropped has no outcome.
     Cancelled,
 }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A call that has a tier. Made by [`place()`] only; the only thing an executor runs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PlacedCall {
     call: AdmittedCall,
     tier: Tier,

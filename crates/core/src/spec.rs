@@ -12,7 +12,7 @@ use crate::{Form, Grants, Limits, OutputMode, Requirement, Tier, ToolName};
 pub struct SpecId(u64);
 
 impl SpecId {
-    pub(crate) fn next() -> Self {
+    fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
@@ -72,10 +72,27 @@ pub struct Schemas {
     pub output: Option<PathBuf>,
 }
 
+/// The identity that a spec carries. A clone may be changed before it is used, so it is another
+/// loading and has another identity.
+#[derive(Debug)]
+pub(crate) struct Identity(SpecId);
+
+impl Identity {
+    pub(crate) fn new() -> Self {
+        Self(SpecId::next())
+    }
+}
+
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
 /// A tool, as its manifest or its operator describes it.
 #[derive(Clone, Debug)]
 pub struct ToolSpec {
-    pub(crate) id: SpecId,
+    pub(crate) id: Identity,
     /// Its name.
     pub name: ToolName,
     /// Its version.
@@ -105,7 +122,7 @@ impl ToolSpec {
     #[must_use]
     pub fn new(name: ToolName, requires: Requirement, run: Run) -> Self {
         Self {
-            id: SpecId::next(),
+            id: Identity::new(),
             name,
             version: None,
             description: None,
@@ -123,6 +140,6 @@ impl ToolSpec {
     /// The identity of this loading of the tool.
     #[must_use]
     pub const fn id(&self) -> SpecId {
-        self.id
+        self.id.0
     }
 }

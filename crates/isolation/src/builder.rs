@@ -20,6 +20,16 @@ use crate::places::{Places, PlacesError};
 use crate::plain_file;
 use crate::registry::{FindError, Registry, ToolRoot, read_spec};
 
+/// Most calls at once on tier `wasm`, unless the builder says otherwise.
+#[cfg(feature = "wasmtime-sandbox")]
+const DEFAULT_CONCURRENCY: u32 = 64;
+/// Most that the builder may say: each may take 40 GiB of address space, of which 47 bits hold 3,200.
+#[cfg(feature = "wasmtime-sandbox")]
+const MAX_CONCURRENCY: u32 = 1024;
+
+/// Largest policy, in bytes.
+const MAX_POLICY_BYTES: usize = 1 << 20;
+
 /// First argument of this program when it is started to compile for itself.
 #[cfg(feature = "wasmtime-sandbox")]
 const COMPILER_ARGUMENT: &str = "axocoatl-compiler";
@@ -133,7 +143,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Most calls at once on one tier; further ones wait. Default: 64.
+    /// Most calls at once on tier `wasm`; further ones wait. Default: 64, at most 1024.
     #[must_use]
     pub fn concurrency(mut self, calls: u32) -> Self {
         self.concurrency = Some(calls);
@@ -145,6 +155,19 @@ impl EngineBuilder {
     pub fn tool(mut self, spec: ToolSpec) -> Self {
         self.tools.push(spec);
         self
+    }
+
+    /// Adds the tool in `directory`, and tells its name.
+    ///
+    /// # Errors
+    /// [`FindError`] if its manifest cannot be read.
+    pub fn tool_directory(
+        self,
+        directory: &std::path::Path,
+    ) -> Result<(Self, ToolName), FindError> {
+        let spec = read_spec(directory)?;
+        let name = spec.name.clone();
+        Ok((self.tool(spec), name))
     }
 
     /// Registers a function of this program as a tool of tier `none`. That it is registered is what
@@ -229,7 +252,10 @@ impl EngineBuilder {
                 cache: Some(places.wasm_cache()),
                 scratch: scratch_root(places.owners()),
                 compiler,
-                concurrency: self.concurrency.unwrap_or(DEFAULT_CONCURRENCY),
+                concurrency: self
+                    .concurrency
+                    .unwrap_or(DEFAULT_CONCURRENCY)
+                    .clamp(1, MAX_CONCURRENCY),
             };
             add(&mut executors, Arc::new(WasmExecutor::new(config)));
         }
@@ -250,40 +276,21 @@ impl EngineBuilder {
     }
 }
 
-/// Most calls at once on one tier, unless the builder says otherwise.
-const DEFAULT_CONCURRENCY: u32 = 64;
-
-impl EngineBuilder {
-    /// Adds the tool in `directory`, and tells its name.
-    ///
-    /// # Errors
-    /// [`FindError`] if its manifest cannot be read.
-    pub fn tool_directory(
-        self,
-        directory: &std::path::Path,
-    ) -> Result<(Self, ToolName), FindError> {
-        let spec = read_spec(directory)?;
-        let name = spec.name.clone();
-        Ok((self.tool(spec), name))
-    }
-}
-
 fn read_policy(places: &Places) -> Result<Policy, BuildError> {
     let path = places.policy();
-    match std::fs::metadata(&path) {
-        Ok(metadata) if !is_operators(&metadata) => return Err(BuildError::PolicyUnsafe { path }),
-        Ok(_) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Policy::default()),
-        Err(source) => return Err(BuildError::PolicyUnreadable { path, source }),
-    }
-    match plain_file::read_text(&path, MAX_POLICY_BYTES) {
-        Ok(text) => Ok(Policy::parse(&text, &path.display().to_string())?),
+    match plain_file::read_with_metadata(&path, MAX_POLICY_BYTES) {
+        Ok((_, metadata)) if !is_operators(&metadata) => Err(BuildError::PolicyUnsafe { path }),
+        Ok((text, _)) => {
+            let text = String::from_utf8(text).map_err(|_| BuildError::PolicyUnreadable {
+                path: path.clone(),
+                source: std::io::Error::other("it is not UTF-8"),
+            })?;
+            Ok(Policy::parse(&text, &path.display().to_string())?)
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Policy::default()),
         Err(source) => Err(BuildError::PolicyUnreadable { path, source }),
     }
 }
-
-/// Largest policy, in bytes.
-const MAX_POLICY_BYTES: usize = 1 << 20;
 
 /// Whether a file is this user's or root's and nobody else may write it: the policy names commands
 /// that run on the host.

@@ -35,17 +35,20 @@ mod tool;
 
 pub use audit::AuditLog;
 pub use axo_core::{
-    CallId, CallOptions, Capabilities, CpuShare, Denied, DenyReason, Document, DocumentError,
-    EnvGrant, Executor, Form, GrantKind, GrantRules, Grants, HostPort, LimitKind, Limits,
-    LocatedError, MAX_INPUT_BYTES, Mount, MountMode, MountRule, NameError, Outcome, OutputMode,
-    Placement, Policy, Readiness, Requirement, Run, RunError, Size, Termination, Tier, TierStatus,
-    ToolCall, ToolName, ToolOutput, ToolSpec, UnitError, Usage, WasmSource, parse_duration,
+    BoxError, BoxFuture, CallId, CallOptions, Candidate, Capabilities, CpuShare, DEFAULT_CEILINGS,
+    Denied, DenyReason, Document, DocumentError, EffectiveLimits, EnvGrant, Exclusion, Executor,
+    Finished, Form, GrantError, GrantKind, GrantRules, Grants, HostPattern, HostPort, LimitError,
+    LimitKind, Limits, LocatedError, MAX_INPUT_BYTES, MinimumSource, Mount, MountMode, MountRule,
+    NameError, NativeCommand, Outcome, OutputFile, OutputMode, OutputProblem, PlacedCall,
+    Placement, Policy, Readiness, Requirement, Run, RunError, Schemas, Size, SpecId, Termination,
+    Tier, TierStatus, ToolCall, ToolName, ToolOutput, ToolSpec, UnitError, UnknownWord, Usage,
+    WasmSource, parse_duration,
 };
 #[cfg(feature = "wasmtime-sandbox")]
 pub use axo_tier_wasm::Compiler;
 pub use builder::{BuildError, EngineBuilder};
 pub use engine::Engine;
-pub use error::CallError;
+pub use error::{BadOutput, CallError};
 pub use owner::{Owner, OwnerError, Reaped, reap};
 pub use places::{Places, PlacesError};
 pub use proof::{Proof, TierProof};

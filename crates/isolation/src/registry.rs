@@ -222,12 +222,6 @@ impl Registry {
         listings.sort_by(|a, b| (&a.name, a.origin).cmp(&(&b.name, b.origin)));
         Ok(listings)
     }
-
-    /// The directories that are searched.
-    #[must_use]
-    pub fn roots(&self) -> &[ToolRoot] {
-        &self.roots
-    }
 }
 
 /// Reads the tool in `directory`, whatever the directory's name.

@@ -74,6 +74,9 @@ impl EngineKind {
         config
             .consume_fuel(self.fuel)
             .epoch_interruption(true)
+            // A backtrace carries the program's own names for its functions, of any length and once
+            // a frame: gigabytes of ours, for a tool that recurses.
+            .wasm_backtrace_max_frames(None)
             .max_wasm_stack(WASM_STACK_BYTES)
             .async_stack_size(FIBER_STACK_BYTES)
             .memory_reservation(MEMORY_RESERVATION)

@@ -39,14 +39,14 @@ pub struct WasmConfig {
     pub scratch: ScratchRoot,
     /// Where code is compiled.
     pub compiler: Compiler,
-    /// Most calls at once; further ones wait. Each takes 4 GiB of address space, not of memory.
+    /// Most calls at once; further ones wait. Each takes 4 GiB of address
+    /// space, a component 40 GiB; not of memory.
     pub concurrency: u32,
 }
 
 /// Tier 1.
 pub struct WasmExecutor {
-    /// Kept for the ticker, which lives as long as they do.
-    _engines: Arc<Engines>,
+    /// Before the ticker, whose thread ends when it is woken and finds the engines gone.
     loader: Loader,
     ticker: Ticker,
     turns: Semaphore,
@@ -61,8 +61,7 @@ impl WasmExecutor {
         let engines = Arc::new(Engines::new(slots));
         Self {
             ticker: Ticker::new(&engines),
-            loader: Loader::new(Arc::clone(&engines), config.compiler, config.cache),
-            _engines: engines,
+            loader: Loader::new(engines, config.compiler, config.cache),
             turns: Semaphore::new(slots as usize),
             scratch: config.scratch,
         }
@@ -73,9 +72,6 @@ impl WasmExecutor {
             .loader
             .program(call.spec(), call.limits().fuel.is_some())
             .await?;
-        let program = program
-            .get()
-            .ok_or_else(|| host("keeping the program", io::Error::other("it is gone")))?;
         let _turn = self
             .turns
             .acquire()
@@ -88,8 +84,8 @@ impl WasmExecutor {
             )
         })?;
         // It outlives the program, whose open files are in it.
-        let scratch = self.scratch_for(program, &call)?;
-        let finished = invoke(program, &call, scratch.as_ref())
+        let scratch = self.scratch_for(&program, &call)?;
+        let finished = invoke(&program, &call, scratch.as_ref())
             .await
             .map_err(|e| invoke_failed(call.spec(), e))?;
         Ok(call.conclude(finished))

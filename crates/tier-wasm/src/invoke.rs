@@ -145,10 +145,10 @@ fn is_output_limit(error: &wasmtime::Error) -> bool {
 /// Longest message of a trap, in bytes; it can carry names from the program.
 const MAX_TRAP_MESSAGE: usize = 4 << 10;
 
-/// The trap and where it happened, innermost first.
+/// The trap, or what else ended the program.
 fn trap_message(error: &wasmtime::Error) -> String {
     let mut message = match error.downcast_ref::<Trap>() {
-        Some(trap) => format!("{trap}\n{error}"),
+        Some(trap) => trap.to_string(),
         None => format!("{error:#}"),
     };
     message.truncate(message.floor_char_boundary(MAX_TRAP_MESSAGE));

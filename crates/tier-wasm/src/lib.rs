@@ -12,7 +12,7 @@
 //! ```
 //!
 //! What confines a tool: Wasmtime's software fault isolation; a WASI context with nothing but the
-//! granted directories and variables, and no network; a [`limits`] ceiling on memory, tables and
+//! granted directories and variables, and no network; a ceiling on memory, tables and
 //! instances; [`fuel`](axo_core::LimitKind::Fuel); epochs, which stop loops, beside a timer, which
 //! stops waiting in host calls; capped output.
 

@@ -23,7 +23,7 @@ use crate::program::{Program, ProgramError};
 const COMPILATIONS: usize = 2;
 
 /// A program, once it is loaded.
-type ProgramCell = Arc<OnceCell<Program>>;
+type ProgramCell = Arc<OnceCell<Arc<Program>>>;
 
 /// Makes programs of tools, each once.
 pub(crate) struct Loader {
@@ -57,7 +57,7 @@ impl Loader {
         &self,
         tool: &ToolSpec,
         fuel: bool,
-    ) -> Result<Arc<OnceCell<Program>>, RunError> {
+    ) -> Result<Arc<Program>, RunError> {
         let key = (tool.id(), fuel);
         let known = self
             .programs
@@ -72,12 +72,13 @@ impl Loader {
                 .unwrap_or_else(PoisonError::into_inner);
             Arc::clone(programs.entry(key).or_default())
         });
-        cell.get_or_try_init(|| self.load(tool, fuel)).await?;
-        Ok(cell)
+        cell.get_or_try_init(|| self.load(tool, fuel))
+            .await
+            .cloned()
     }
 
     /// Reads the tool's code, compiles it unless the cache has it, and links it.
-    async fn load(&self, tool: &ToolSpec, fuel: bool) -> Result<Program, RunError> {
+    async fn load(&self, tool: &ToolSpec, fuel: bool) -> Result<Arc<Program>, RunError> {
         let bad = |problem: String, source| bad_tool(tool, problem, source);
         let code = read_code(tool)?;
         let kind = EngineKind {
@@ -94,7 +95,7 @@ impl Loader {
             Loaded::Module(module) => Program::from_module(engine, digest, module),
             Loaded::Component(component) => Program::from_component(engine, digest, component),
         };
-        program.map_err(|e| program_failed(tool, e))
+        program.map(Arc::new).map_err(|e| program_failed(tool, e))
     }
 
     /// Compiled code of the tool, from the cache or the compiler.

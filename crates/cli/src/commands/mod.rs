@@ -32,6 +32,9 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
             Command::Tiers => tiers::run(&printer).await,
             Command::Doctor(arguments) => doctor::run(&arguments, &printer).await,
             Command::Gc(arguments) => gc::run(&arguments, &printer),
+            Command::Completions { .. } if arguments.json => {
+                fail(&printer, &NoJson, Exit::CommandLine)
+            }
             Command::Completions { shell } => completions::run(shell),
         }
     });
@@ -45,6 +48,10 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         _ => exit,
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("a completion script is for a shell: leave --json out")]
+struct NoJson;
 
 #[derive(Debug, thiserror::Error)]
 #[error("writing the result to standard output")]

@@ -4,8 +4,8 @@ use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
 
 use axocoatl_isolation::{
-    CallError, CallOptions, Document, DocumentError, Engine, Grants, Limits, MAX_INPUT_BYTES,
-    MountRule, Outcome, Policy, ToolCall, ToolName, ToolOutput,
+    CallError, CallOptions, Document, DocumentError, Engine, EnvGrant, Grants, Limits,
+    MAX_INPUT_BYTES, MountRule, Outcome, Policy, ToolCall, ToolName, ToolOutput,
 };
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +22,13 @@ pub(super) async fn run(arguments: args::Run, printer: &Printer) -> Exit {
         Ok(input) => input,
         Err(error) => return fail(printer, &error, Exit::Failed),
     };
+    if let Some(grant) = arguments.grants.env.iter().find(|grant| is_unset(grant)) {
+        return fail(
+            printer,
+            &UnsetVariable(grant.name.clone()),
+            Exit::CommandLine,
+        );
+    }
     let options = match call_options(&arguments) {
         Ok(options) => options,
         Err(error) => return fail(printer, &error, Exit::Failed),
@@ -157,6 +164,15 @@ fn read_capped(stream: impl std::io::Read) -> std::io::Result<Vec<u8>> {
 }
 
 #[derive(Debug, thiserror::Error)]
+#[error("--env {0}: {0} is not set here; write {0}=VALUE")]
+struct UnsetVariable(String);
+
+/// Whether the user names a variable of this process that is not there.
+fn is_unset(grant: &EnvGrant) -> bool {
+    grant.value.is_none() && std::env::var_os(&grant.name).is_none()
+}
+
+#[derive(Debug, thiserror::Error)]
 #[error("the mount source {path} cannot be used: it must be a directory that exists")]
 struct MountError {
     path: PathBuf,
@@ -220,6 +236,9 @@ impl Signals {
     }
 }
 
+/// The output of a tool that wrote nothing.
+const EMPTY: &str = "\"\"";
+
 fn show_outcome(outcome: &Outcome, explain: bool, printer: &Printer) -> Exit {
     if explain {
         printer.note(&outcome.placement.to_string());
@@ -230,12 +249,18 @@ fn show_outcome(outcome: &Outcome, explain: bool, printer: &Printer) -> Exit {
         return exit;
     }
     printer.log(&outcome.stderr);
-    match &outcome.output {
-        ToolOutput::Document(document) => printer.line(document.text()),
-        ToolOutput::Invalid(problem) => printer.note(&format!("no output: {problem}")),
-    }
     if !outcome.termination.is_success() {
         printer.note(&format!("tool {} {}", outcome.tool, outcome.termination));
+    }
+    match &outcome.output {
+        // A tool that was stopped before it wrote anything has no answer, not an empty one.
+        ToolOutput::Document(document)
+            if **document.text() == *EMPTY && !outcome.termination.is_success() => {}
+        ToolOutput::Document(document) => printer.line(document.text()),
+        ToolOutput::Invalid(problem) if outcome.exit_code().is_some() => {
+            printer.note(&format!("no output: {problem}"));
+        }
+        ToolOutput::Invalid(_) => {}
     }
     exit
 }

@@ -154,6 +154,8 @@ enum AddError {
          with `axocoatl tool rm {name}` if it is the user's"
     )]
     Exists { name: ToolName, place: String },
+    #[error("{0} is a file: `tool add` takes a tool's directory, with tool.toml in it")]
+    NoDirectory(PathBuf),
     #[error("{path} cannot be copied: {problem}")]
     Unusable { path: PathBuf, problem: String },
     #[error("copying to {path}; check its permissions and the space left")]
@@ -177,6 +179,10 @@ const MAX_BYTES: u64 = 1 << 30;
 const MAX_DEPTH: usize = 32;
 
 async fn add(directory: &Path, printer: &Printer) -> Exit {
+    if directory.is_file() {
+        let error = AddError::NoDirectory(directory.to_owned());
+        return fail(printer, &error, Exit::Failed);
+    }
     // A path without a slash is a directory here all the same.
     let directory = Path::new(".").join(directory);
     let (engine, name) = match engine_for(&directory.to_string_lossy(), printer) {

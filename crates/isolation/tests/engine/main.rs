@@ -4,5 +4,6 @@
 mod audit;
 mod growth;
 mod native;
+mod network;
 mod support;
 mod tools;

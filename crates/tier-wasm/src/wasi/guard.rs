@@ -68,8 +68,13 @@ pub(crate) struct Guard {
     /// Descriptors that the tool opened, and the most it may have.
     opened: usize,
     files: usize,
+    /// Listings of directories that are open.
+    listings: usize,
     quota: Arc<Mutex<Quota>>,
 }
+
+/// Most listings of directories open at once: each holds all names of its directory.
+const MAX_LISTINGS: usize = 8;
 
 /// A descriptor.
 #[derive(Clone, Copy)]
@@ -85,6 +90,7 @@ impl Guard {
             known: HashMap::new(),
             opened: 0,
             files: files as usize,
+            listings: 0,
             quota: Arc::new(Mutex::new(Quota::new(scratch.path().to_owned(), disk)?)),
         })
     }
@@ -153,6 +159,25 @@ impl Guard {
         if let Some(known) = self.known.remove(&from) {
             self.known.insert(to, known);
         }
+    }
+
+    /// Before a directory is listed.
+    pub(crate) fn may_list(&self) -> Result<(), Refusal> {
+        if self.listings < MAX_LISTINGS {
+            Ok(())
+        } else {
+            Err(Refusal::TooManyFiles)
+        }
+    }
+
+    /// After a listing was opened.
+    pub(crate) fn listing_opened(&mut self) {
+        self.listings += 1;
+    }
+
+    /// After a listing was closed.
+    pub(crate) fn listing_closed(&mut self) {
+        self.listings = self.listings.saturating_sub(1);
     }
 
     /// Before `bytes` are written to a file.
@@ -257,6 +282,8 @@ pub(crate) struct Quota {
     bytes_left: u64,
     files_left: u64,
     directories_left: u64,
+    /// Bytes that were taken and may not be on the disk yet.
+    pending: u64,
 }
 
 impl Quota {
@@ -269,6 +296,7 @@ impl Quota {
             bytes_left: disk,
             files_left: MAX_FILES,
             directories_left: MAX_DIRECTORIES,
+            pending: 0,
         })
     }
 
@@ -287,6 +315,18 @@ impl Quota {
         }
         self.bytes_left = self.bytes_left.saturating_sub(blocks);
         Ok(())
+    }
+
+    /// Takes room for a write of `bytes` that ends later, with [`Quota::arrived`].
+    pub(crate) fn take_pending(&mut self, bytes: u64) -> Result<(), Refusal> {
+        self.take_bytes(bytes)?;
+        self.pending = self.pending.saturating_add(bytes);
+        Ok(())
+    }
+
+    /// Such writes have ended.
+    pub(crate) fn arrived(&mut self, bytes: u64) {
+        self.pending = self.pending.saturating_sub(bytes);
     }
 
     fn take_file(&mut self) -> Result<(), Refusal> {
@@ -317,7 +357,10 @@ impl Quota {
         };
         let now = scratch::measure(&self.path).unwrap_or(full);
         let used = |now: u64, base: u64| now.saturating_sub(base);
-        self.bytes_left = self.disk.saturating_sub(used(now.bytes, self.base.bytes));
+        self.bytes_left = self
+            .disk
+            .saturating_sub(used(now.bytes, self.base.bytes))
+            .saturating_sub(self.pending);
         self.files_left = MAX_FILES.saturating_sub(used(now.files, self.base.files));
         self.directories_left =
             MAX_DIRECTORIES.saturating_sub(used(now.directories, self.base.directories));
@@ -447,6 +490,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_on_its_way_to_the_disk_counts_as_there() {
+        let (_root, _scratch, guard) = guard(1 << 20, 10);
+        let quota = guard.shared_quota();
+        let mut quota = quota.lock().unwrap();
+        let taken = (0..100)
+            .take_while(|_| quota.take_pending(128 << 10).is_ok())
+            .count();
+        assert_eq!(taken, 8, "of 128 KiB each, in 1 MiB");
+        quota.arrived(8 * (128 << 10));
+        assert!(
+            quota.take_pending(128 << 10).is_ok(),
+            "nothing was written in the end"
+        );
+    }
+
+    #[test]
+    fn few_listings_are_open_at_once() {
+        let (_root, _scratch, mut guard) = guard(1 << 20, 10);
+        for _ in 0..MAX_LISTINGS {
+            guard.may_list().unwrap();
+            guard.listing_opened();
+        }
+        assert_eq!(guard.may_list(), Err(Refusal::TooManyFiles));
+        guard.listing_closed();
+        assert!(guard.may_list().is_ok());
+    }
+
+    #[test]
     fn a_byte_in_each_block_of_a_sparse_file_counts_as_blocks() {
         let (_root, scratch, guard) = guard(64 << 10, 10);
         let file = std::fs::File::create(scratch.temporary().join("a")).unwrap();
@@ -459,12 +530,27 @@ mod tests {
     }
 
     #[test]
-    fn files_and_directories_are_bounded() {
-        let (_root, _scratch, guard) = guard(1 << 30, 10);
-        let many =
-            |f: &dyn Fn() -> Result<(), Refusal>| (0..20_000).take_while(|_| f().is_ok()).count();
-        // Nothing is really made, so looking again finds room once more; the count itself is what ends.
-        assert!(many(&|| guard.may_make_directory(TEMPORARY)) >= 128);
-        assert!(guard.may_open(TEMPORARY, "a", WRITE).is_ok());
+    fn directories_are_bounded_and_with_them_how_deep_they_nest() {
+        let (_root, scratch, guard) = guard(1 << 30, 10);
+        let mut path = scratch.temporary();
+        for _ in 0..MAX_DIRECTORIES {
+            guard.may_make_directory(TEMPORARY).unwrap();
+            path.push("d");
+            std::fs::create_dir(&path).unwrap();
+        }
+        assert_eq!(guard.may_make_directory(TEMPORARY), Err(Refusal::NoSpace));
+        std::fs::remove_dir(&path).unwrap();
+        assert!(guard.may_make_directory(TEMPORARY).is_ok());
+    }
+
+    #[test]
+    fn files_are_bounded() {
+        let (_root, scratch, guard) = guard(1 << 30, 10);
+        for n in 0..MAX_FILES {
+            guard.may_open(TEMPORARY, "a", WRITE).unwrap();
+            std::fs::write(scratch.temporary().join(n.to_string()), "").unwrap();
+        }
+        assert_eq!(guard.may_open(TEMPORARY, "a", WRITE), Err(Refusal::NoSpace));
+        assert_eq!(guard.may_symlink(TEMPORARY), Err(Refusal::NoSpace));
     }
 }

@@ -24,7 +24,7 @@ const OFLAGS_TRUNC: i32 = 1 << 3;
 /// `rights`: write to the file.
 const RIGHTS_FD_WRITE: i64 = 1 << 6;
 
-/// Gives modules WASI p1: guarded if they can open files, else as it is, which is faster.
+/// Gives modules WASI p1; what opens and changes files is guarded in programs that have any.
 pub(crate) fn add_to(linker: &mut Linker<CallState>, has_files: bool) -> wasmtime::Result<()> {
     wasmtime_wasi::p1::add_to_linker_async(linker, |state| &mut state.wasi)?;
     linker.allow_shadowing(true);
@@ -34,9 +34,9 @@ pub(crate) fn add_to(linker: &mut Linker<CallState>, has_files: bool) -> wasmtim
         "proc_exit",
         |status: i32| -> wasmtime::Result<()> { Err(I32Exit(status).into()) },
     )?;
+    add_vectors(linker)?;
     if has_files {
         add_opening(linker)?;
-        add_writing(linker)?;
         add_changing(linker)?;
     }
     linker.allow_shadowing(false);
@@ -165,16 +165,56 @@ async fn is_special(
     })
 }
 
-fn add_writing(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+/// Most parts of one read or write: IOV_MAX of Linux. wasmtime-wasi looks at each in one go, while
+/// nothing can stop the tool.
+const MAX_VECTORS: u32 = 1024;
+
+/// Reading and writing, for every program: the parts are counted, and what goes to files is judged.
+fn add_vectors(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+    linker.func_wrap_async(
+        P1_MODULE,
+        "fd_read",
+        |mut caller: Caller<'_, CallState>, (fd, vectors, count, read): (i32, i32, i32, i32)| {
+            Box::new(async move {
+                let (mut memory, state) = split(&mut caller)?;
+                if number(count) > MAX_VECTORS {
+                    return Ok(INVAL);
+                }
+                wasi::fd_read(&mut state.wasi, &mut memory, fd, vectors, count, read).await
+            })
+        },
+    )?;
+    linker.func_wrap_async(
+        P1_MODULE,
+        "fd_pread",
+        |mut caller: Caller<'_, CallState>,
+         (fd, vectors, count, offset, read): (i32, i32, i32, i64, i32)| {
+            Box::new(async move {
+                let (mut memory, state) = split(&mut caller)?;
+                if number(count) > MAX_VECTORS {
+                    return Ok(INVAL);
+                }
+                wasi::fd_pread(
+                    &mut state.wasi,
+                    &mut memory,
+                    fd,
+                    vectors,
+                    count,
+                    offset,
+                    read,
+                )
+                .await
+            })
+        },
+    )?;
     linker.func_wrap_async(
         P1_MODULE,
         "fd_write",
         |mut caller: Caller<'_, CallState>, (fd, vectors, count, written): (i32, i32, i32, i32)| {
             Box::new(async move {
                 let (mut memory, state) = split(&mut caller)?;
-                let bytes = first_length(&memory, vectors, count)?;
-                if let Err(refusal) = state.guard()?.may_write(number(fd), bytes) {
-                    return Ok(errno(refusal));
+                if let Some(errno) = judge_write(state, &memory, fd, vectors, count)? {
+                    return Ok(errno);
                 }
                 wasi::fd_write(&mut state.wasi, &mut memory, fd, vectors, count, written).await
             })
@@ -187,9 +227,8 @@ fn add_writing(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
          (fd, vectors, count, offset, written): (i32, i32, i32, i64, i32)| {
             Box::new(async move {
                 let (mut memory, state) = split(&mut caller)?;
-                let bytes = first_length(&memory, vectors, count)?;
-                if let Err(refusal) = state.guard()?.may_write(number(fd), bytes) {
-                    return Ok(errno(refusal));
+                if let Some(errno) = judge_write(state, &memory, fd, vectors, count)? {
+                    return Ok(errno);
                 }
                 wasi::fd_pwrite(
                     &mut state.wasi,
@@ -205,6 +244,24 @@ fn add_writing(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
         },
     )?;
     Ok(())
+}
+
+/// Why a write is refused, if it is. A program without files has standard streams only.
+fn judge_write(
+    state: &CallState,
+    memory: &GuestMemory<'_>,
+    fd: i32,
+    vectors: i32,
+    count: i32,
+) -> wasmtime::Result<Option<i32>> {
+    if number(count) > MAX_VECTORS {
+        return Ok(Some(INVAL));
+    }
+    let Some(guard) = &state.guard else {
+        return Ok(None);
+    };
+    let bytes = first_length(memory, vectors, count)?;
+    Ok(guard.may_write(number(fd), bytes).err().map(errno))
 }
 
 fn add_changing(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
@@ -376,6 +433,9 @@ fn first_length(memory: &GuestMemory<'_>, vectors: i32, count: i32) -> wasmtime:
 fn number(raw: i32) -> u32 {
     raw.cast_unsigned()
 }
+
+/// `errno` for an argument that cannot be.
+const INVAL: i32 = 28;
 
 fn errno(refusal: Refusal) -> i32 {
     match refusal {

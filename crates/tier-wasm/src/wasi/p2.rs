@@ -4,7 +4,7 @@
 //! `wasmtime-wasi`; most of its functions only hand it on.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use wasmtime::component::{HasData, Linker, Resource};
@@ -90,6 +90,7 @@ impl GuardedFiles<'_> {
         let counted: DynOutputStream = Box::new(CountedStream {
             inner,
             quota: guard.shared_quota(),
+            pending: 0,
         });
         self.files.table.push(counted).map_err(FsError::trap)
     }
@@ -106,20 +107,36 @@ fn error_code(refusal: Refusal) -> ErrorCode {
     }
 }
 
-/// A stream into a file of the scratch.
+/// A stream into a file of the scratch. What it took is written in the background; until it is,
+/// the quota knows that it is on its way.
 struct CountedStream {
     inner: DynOutputStream,
     quota: Arc<Mutex<Quota>>,
+    /// Bytes that may not have arrived yet.
+    pending: u64,
+}
+
+impl CountedStream {
+    fn quota(&self) -> MutexGuard<'_, Quota> {
+        self.quota.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything has arrived.
+    fn settle(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        self.quota().arrived(pending);
+    }
 }
 
 #[async_trait::async_trait]
 impl OutputStream for CountedStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let mut quota = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
-        if quota.take_bytes(bytes.len() as u64).is_err() {
+        let length = bytes.len() as u64;
+        if self.quota().take_pending(length).is_err() {
             let full = io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
             return Err(StreamError::LastOperationFailed(full.into()));
         }
+        self.pending = self.pending.saturating_add(length);
         self.inner.write(bytes)
     }
 
@@ -128,12 +145,18 @@ impl OutputStream for CountedStream {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        self.inner.check_write()
+        let room = self.inner.check_write()?;
+        // It takes more only when it has written what it had.
+        if room > 0 {
+            self.settle();
+        }
+        Ok(room)
     }
 
     /// Called when the stream is dropped: what it still writes ends with it.
     async fn cancel(&mut self) {
         self.inner.cancel().await;
+        self.settle();
     }
 }
 
@@ -141,6 +164,12 @@ impl OutputStream for CountedStream {
 impl Pollable for CountedStream {
     async fn ready(&mut self) {
         self.inner.ready().await;
+    }
+}
+
+impl Drop for CountedStream {
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 
@@ -179,6 +208,9 @@ impl HostDirectoryEntryStream for GuardedFiles<'_> {
     }
 
     fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
+        if let Some(guard) = &mut self.guard {
+            guard.listing_closed();
+        }
         HostDirectoryEntryStream::drop(&mut self.files, stream)
     }
 }
@@ -358,7 +390,13 @@ impl HostDescriptor for GuardedFiles<'_> {
         &mut self,
         fd: Resource<Descriptor>,
     ) -> FsResult<Resource<DirectoryEntryStream>> {
-        self.files.read_directory(fd).await
+        // A listing is read whole into our memory, so few may be open at once.
+        self.ask(Guard::may_list)?;
+        let listing = self.files.read_directory(fd).await?;
+        if let Some(guard) = &mut self.guard {
+            guard.listing_opened();
+        }
+        Ok(listing)
     }
 
     async fn sync(&mut self, fd: Resource<Descriptor>) -> FsResult<()> {

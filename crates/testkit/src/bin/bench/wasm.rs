@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::bare::Bare;
 use crate::sample::{Report, Sample, Verdict};
 
-const ECHO: &str = include_str!("../../../fixtures/echo.wat");
+const ECHO: &str = include_str!("../../../../isolation/src/proof/echo.wat");
 /// Calls in process: enough for a steady p99.
 const CALLS: usize = 20_000;
 /// Calls that are not counted, so that pools and caches are warm.

@@ -33,8 +33,19 @@ fn bomb(functions: usize) -> Vec<u8> {
     while body.len() < BODY_BYTES {
         // local.set c (a + b); if (d) local.set f (e)
         for part in [
-            &[0x20][..], &variable(n), &[0x20], &variable(7 * n + 1), &[0x6a, 0x21], &variable(13 * n + 2),
-            &[0x20], &variable(3 * n), &[0x04, 0x40, 0x20], &variable(5 * n), &[0x21], &variable(11 * n), &[0x0b],
+            &[0x20][..],
+            &variable(n),
+            &[0x20],
+            &variable(7 * n + 1),
+            &[0x6a, 0x21],
+            &variable(13 * n + 2),
+            &[0x20],
+            &variable(3 * n),
+            &[0x04, 0x40, 0x20],
+            &variable(5 * n),
+            &[0x21],
+            &variable(11 * n),
+            &[0x0b],
         ] {
             body.extend_from_slice(part);
         }
@@ -60,9 +71,20 @@ fn code_that_takes_the_compiler_all_its_memory_costs_an_error_and_not_ours() {
     let ended = home
         .start(&["run", "bomb.wasm", "--input", "null"])
         .end_within(Duration::from_secs(150))
-        .exits(125, &["the compiler process ended with signal", "limit of memory"]);
+        .exits(
+            125,
+            &["the compiler process ended with signal", "limit of memory"],
+        );
     assert!(ended.stdout.is_empty());
     // What could not be compiled leaves nothing in the cache but the lock.
-    let left: Vec<_> = std::fs::read_dir(home.cache()).unwrap().flatten().map(|e| e.file_name()).collect();
-    assert!(left.iter().all(|name| name.to_string_lossy().starts_with("lock-")), "{left:?}");
+    let left: Vec<_> = std::fs::read_dir(home.cache())
+        .unwrap()
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|name| name.to_string_lossy().starts_with("lock-")),
+        "{left:?}"
+    );
 }

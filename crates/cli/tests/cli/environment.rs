@@ -69,7 +69,7 @@ fn a_variable_given_twice_is_there_once_with_the_last_value() {
 #[test]
 fn env_with_a_name_the_host_does_not_have_is_an_error() {
     Home::new()
-        .axocoatl(&["run", PROBE, "--input", ECHO, "--env", "ABSENT"])
+        .axocoatl(&["run", PROBE, "--input", "1", "--env", "ABSENT"])
         .exits(2, &["ABSENT is not set here", "ABSENT=VALUE"]);
 }
 

@@ -7,6 +7,7 @@ mod bad_tools;
 mod cache;
 mod clock;
 mod command_line;
+mod compile_bomb;
 mod disk_full;
 mod ended;
 mod environment;

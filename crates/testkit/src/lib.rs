@@ -11,13 +11,13 @@
     reason = "a fixture that cannot be made ends the test"
 )]
 
-mod bench;
 mod cases;
 mod probe;
+mod rig;
 mod subject;
 
-pub use bench::{Bench, Request};
 pub use cases::{Case, CaseResult, Need, Sabotage, all};
+pub use rig::{Request, Rig};
 pub use subject::{Subject, Subjects};
 
 /// What a case came to on a subject.
@@ -36,7 +36,7 @@ pub async fn check(case: &Case, subject: &Subject) -> Verdict {
     if let Some(reason) = case.unmet_need(subject) {
         return Verdict::Cannot(reason);
     }
-    match (case.run)(Bench::new(subject, None)).await {
+    match (case.run)(Rig::new(subject, None)).await {
         Ok(()) => Verdict::Pass,
         Err(problem) => Verdict::Fail(problem),
     }
@@ -45,7 +45,5 @@ pub async fn check(case: &Case, subject: &Subject) -> Verdict {
 /// Runs `case` on `subject` broken as the case says. The answer is how the case failed; `None`
 /// means that it did not notice.
 pub async fn sabotaged(case: &Case, subject: &Subject) -> Option<String> {
-    (case.run)(Bench::new(subject, Some(case.broken)))
-        .await
-        .err()
+    (case.run)(Rig::new(subject, Some(case.broken))).await.err()
 }

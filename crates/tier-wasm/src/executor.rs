@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axo_core::{
-    BoxError, BoxFuture, Capabilities, Executor, Form, GrantKind, LimitKind, Outcome, PlacedCall,
-    Readiness, RunError, Tier, ToolSpec,
+    BoxFuture, Capabilities, Executor, Form, GrantKind, LimitKind, Outcome, PlacedCall, Readiness,
+    RunError, Tier,
 };
 use tokio::sync::Semaphore;
 
 use crate::compiler::Compiler;
 use crate::engines::Engines;
-use crate::invoke::{InvokeError, invoke};
+use crate::failed::{host, invoke_failed};
+use crate::invoke::invoke;
 use crate::loader::Loader;
 use crate::program::Program;
 use crate::scratch::Scratch;
@@ -128,28 +129,5 @@ impl Executor for WasmExecutor {
             .loader
             .program(call.spec(), call.limits().fuel.is_some());
         Box::pin(async move { program.await.map(|_| ()) })
-    }
-}
-
-fn invoke_failed(tool: &ToolSpec, error: InvokeError) -> RunError {
-    match error {
-        InvokeError::Mount { mount, source } => RunError::Host {
-            doing: format!("opening the mount {mount} of tool {}", tool.name),
-            path: None,
-            fix: "its source must be a directory, and no part of its path a symbolic link".into(),
-            source,
-        },
-        InvokeError::Start(source) => host("starting the program", source),
-        InvokeError::Output(source) => host("reading the output file of the tool", source),
-    }
-}
-
-/// A failure of the host.
-pub(crate) fn host(doing: &str, source: impl Into<BoxError>) -> RunError {
-    RunError::Host {
-        doing: doing.to_owned(),
-        path: None,
-        fix: "see `axocoatl doctor`".into(),
-        source: source.into(),
     }
 }

@@ -23,6 +23,7 @@ mod compiler;
 mod cpu;
 mod engines;
 mod executor;
+mod failed;
 mod invoke;
 mod limits;
 mod loader;

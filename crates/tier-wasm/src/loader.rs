@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use axo_core::{BoxError, Run, RunError, SpecId, ToolSpec, WasmSource};
+use axo_core::{Run, RunError, SpecId, ToolSpec, WasmSource};
 use tokio::sync::{OnceCell, Semaphore};
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
@@ -16,8 +16,8 @@ use crate::cache::{Cache, CacheError, Entry, Key};
 use crate::code::{self, CodeKind, MAX_CODE_BYTES};
 use crate::compiler::{CompileError, Compiler};
 use crate::engines::{EngineKind, Engines};
-use crate::executor::host;
-use crate::program::{Program, ProgramError};
+use crate::failed::{bad_tool, cache_failed, host, program_failed, unloadable};
+use crate::program::Program;
 
 /// Most compilations at once in this process: each may take the compiler's whole memory limit.
 const COMPILATIONS: usize = 2;
@@ -293,51 +293,4 @@ fn read_plain_file(path: &Path) -> io::Result<Vec<u8>> {
     file.take(MAX_CODE_BYTES as u64 + 1)
         .read_to_end(&mut code)?;
     Ok(code)
-}
-
-fn bad_tool(tool: &ToolSpec, problem: String, source: Option<BoxError>) -> RunError {
-    RunError::BadTool {
-        tool: tool.name.clone(),
-        problem,
-        fix: "rebuild it, then try `axocoatl tool check`".into(),
-        source,
-    }
-}
-
-fn unloadable(tool: &ToolSpec, error: wasmtime::Error) -> RunError {
-    bad_tool(
-        tool,
-        "its compiled code does not load".into(),
-        Some(error.into()),
-    )
-}
-
-fn program_failed(tool: &ToolSpec, error: ProgramError) -> RunError {
-    match error {
-        ProgramError::Imports(error) => RunError::NotGranted {
-            tool: tool.name.clone(),
-            needs: format!("{error:#}"),
-            fix: "tools get WASI p1, or WASI p2 without wasi:http, and nothing else; \
-                  build it without that import"
-                .into(),
-        },
-        ProgramError::NoEntry(problem) => bad_tool(tool, problem.into(), None),
-        ProgramError::Load(error) => unloadable(tool, error),
-    }
-}
-
-fn cache_failed(error: CacheError) -> RunError {
-    let fix = match &error {
-        CacheError::Unsafe { .. } => {
-            "make it yours alone (chown, chmod 700), or remove it and let it be made anew"
-                .to_owned()
-        }
-        CacheError::Io { .. } => "check its permissions and the space left on its disk".to_owned(),
-    };
-    RunError::Host {
-        doing: "using the cache of compiled code".into(),
-        path: None,
-        fix,
-        source: error.into(),
-    }
 }

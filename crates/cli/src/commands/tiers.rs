@@ -14,11 +14,7 @@ pub(super) async fn run(printer: &Printer) -> Exit {
     let (engine, _home) = match setup::trial_engine() {
         Ok(trial) => trial,
         Err(error) => {
-            return fail(
-                printer,
-                &*Box::<dyn std::error::Error>::from(error),
-                Exit::Failed,
-            );
+            return fail(printer, error.as_ref(), Exit::Failed);
         }
     };
     let proofs = engine.prove().await;

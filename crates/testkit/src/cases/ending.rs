@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Need::{Statuses, Wall};
 use super::{Case, Sabotage, case, ensure, output, same};
-use crate::bench::Request;
+use crate::rig::Request;
 
 fn call_it_success(outcome: &mut axo_core::Outcome) {
     outcome.termination = Termination::Exited(0);
@@ -17,8 +17,8 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 exit status",
         [],
         Sabotage::Outcome(|outcome| outcome.stdout.clear()),
-        |bench| {
-            let outcome = bench.call(Request::new("exit", json!({"code": 1}))).await?;
+        |rig| {
+            let outcome = rig.call(Request::new("exit", json!({"code": 1}))).await?;
             same(
                 "the end",
                 outcome.termination.clone(),
@@ -35,9 +35,9 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 exit status",
         [Statuses],
         Sabotage::Outcome(call_it_success),
-        |bench| {
+        |rig| {
             for code in [0, 1, 2, 42, 124, 125, 126, 137, 200, 255] {
-                let outcome = bench
+                let outcome = rig
                     .call(Request::new("exit", json!({"code": code})))
                     .await?;
                 same("the end", outcome.termination, Termination::Exited(code))?;
@@ -50,9 +50,9 @@ pub(super) const CASES: &[Case] = &[
         "§5.4 termination",
         [],
         Sabotage::Outcome(call_it_success),
-        |bench| {
-            let outcome = bench.call(Request::new("trap", json!({}))).await?;
-            let told = match (bench.tier(), &outcome.termination) {
+        |rig| {
+            let outcome = rig.call(Request::new("trap", json!({}))).await?;
+            let told = match (rig.tier(), &outcome.termination) {
                 (Tier::Wasm, Termination::Trapped(message)) => message.contains("unreachable"),
                 (_, Termination::Signaled(signal)) => *signal > 0,
                 _ => false,
@@ -65,8 +65,8 @@ pub(super) const CASES: &[Case] = &[
         "threat 12",
         [Wall],
         Sabotage::Outcome(call_it_success),
-        |bench| {
-            let outcome = bench.call(Request::new("recurse", json!({}))).await?;
+        |rig| {
+            let outcome = rig.call(Request::new("recurse", json!({}))).await?;
             ensure(
                 matches!(
                     outcome.termination,
@@ -74,7 +74,7 @@ pub(super) const CASES: &[Case] = &[
                 ),
                 || format!("it {}", outcome.termination),
             )?;
-            let after = bench.call(Request::new("exit", json!({"code": 0}))).await?;
+            let after = rig.call(Request::new("exit", json!({"code": 0}))).await?;
             same("the next call", after.termination, Termination::Exited(0))
         }
     ),
@@ -83,16 +83,16 @@ pub(super) const CASES: &[Case] = &[
         "§5.4 usage",
         [],
         Sabotage::Outcome(|outcome| outcome.usage = axo_core::Usage::default()),
-        |bench| {
+        |rig| {
             let started = std::time::Instant::now();
-            let outcome = bench.call(Request::new("sleep", json!({"ms": 30}))).await?;
+            let outcome = rig.call(Request::new("sleep", json!({"ms": 30}))).await?;
             let (wall, around) = (outcome.usage.wall, started.elapsed());
             ensure(wall.as_millis() >= 30 && wall <= around, || {
                 format!("wall is {wall:?} of {around:?}")
             })?;
             let memory = outcome.usage.peak_memory;
             ensure(
-                bench.tier() != Tier::Wasm || memory.is_some_and(|bytes| bytes >= 64 << 10),
+                rig.tier() != Tier::Wasm || memory.is_some_and(|bytes| bytes >= 64 << 10),
                 || format!("peak memory is {memory:?}"),
             )
         }
@@ -102,8 +102,8 @@ pub(super) const CASES: &[Case] = &[
         "§5.4 digest",
         [Wall],
         Sabotage::Outcome(|outcome| outcome.digest = None),
-        |bench| {
-            let outcome = bench.call(Request::new("text", json!({}))).await?;
+        |rig| {
+            let outcome = rig.call(Request::new("text", json!({}))).await?;
             let digest = outcome.digest.as_deref().unwrap_or_default();
             let hex = digest.strip_prefix("sha256:").unwrap_or_default();
             ensure(

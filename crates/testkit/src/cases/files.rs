@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Need::{Files, Grant, Limit};
 use super::{Case, Sabotage, case, ensure, output, same};
-use crate::bench::Request;
+use crate::rig::Request;
 
 /// Pretends that everything the tool tried went well.
 fn all_went_well(outcome: &mut axo_core::Outcome) {
@@ -32,8 +32,8 @@ pub(super) const CASES: &[Case] = &[
         Sabotage::Outcome(|outcome| {
             outcome.output = ToolOutput::Document(Document::from(json!({"errno": 30})));
         }),
-        |bench| {
-            let outcome = bench
+        |rig| {
+            let outcome = rig
                 .call(Request::new(
                     "write_bytes",
                     json!({"path": "/tmp/a", "bytes": 100_000}),
@@ -52,7 +52,7 @@ pub(super) const CASES: &[Case] = &[
         "threat 3",
         [Files, Limit(LimitKind::Disk)],
         Sabotage::Request(|request| request.limits.disk = None),
-        |bench| {
+        |rig| {
             let limit = Size::from_mib(4);
             for path in ["/tmp/big", "/axocoatl/output.tmp"] {
                 let request = Request::new(
@@ -60,7 +60,7 @@ pub(super) const CASES: &[Case] = &[
                     json!({"path": path, "bytes": 4 * limit.bytes()}),
                 )
                 .limits(|limits| limits.disk = Some(limit));
-                let found = output(&bench.call(request).await?)?;
+                let found = output(&rig.call(request).await?)?;
                 let written = found["written"].as_u64().unwrap_or(u64::MAX);
                 ensure(
                     written <= limit.bytes() && written >= limit.bytes() / 2,
@@ -76,12 +76,12 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 file system",
         [Files, Limit(LimitKind::Disk)],
         Sabotage::Request(|request| request.limits.disk = Some(Size::from_bytes(64 << 10))),
-        |bench| {
+        |rig| {
             // Eight times the limit in all, half of it at once.
             let arguments = json!({"path": "/tmp/a", "bytes": 512 << 10, "times": 16});
             let request = Request::new("rewrite", arguments)
                 .limits(|limits| limits.disk = Some(Size::from_mib(1)));
-            let found = output(&bench.call(request).await?)?;
+            let found = output(&rig.call(request).await?)?;
             same("the error", errno(&found), Some(0))
         }
     ),
@@ -90,8 +90,8 @@ pub(super) const CASES: &[Case] = &[
         "threat 4",
         [Files, Limit(LimitKind::Disk)],
         Sabotage::Outcome(all_went_well),
-        |bench| {
-            let outcome = bench
+        |rig| {
+            let outcome = rig
                 .call(Request::new(
                     "make_files",
                     json!({"dir": "/tmp", "count": 100_000}),
@@ -112,7 +112,7 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 file system",
         [Files],
         Sabotage::Outcome(all_went_well),
-        |bench| {
+        |rig| {
             for path in [
                 "/etc/passwd",
                 "/proc/self/environ",
@@ -121,8 +121,7 @@ pub(super) const CASES: &[Case] = &[
                 "etc/passwd",
             ] {
                 failed(&output(
-                    &bench
-                        .call(Request::new("read", json!({"path": path})))
+                    &rig.call(Request::new("read", json!({"path": path})))
                         .await?,
                 )?)?;
             }
@@ -138,7 +137,7 @@ pub(super) const CASES: &[Case] = &[
                 mount.mode = MountMode::ReadWrite;
             }
         }),
-        |bench| {
+        |rig| {
             let host = tempfile::tempdir().map_err(|e| e.to_string())?;
             std::fs::write(host.path().join("a"), "of the host").map_err(|e| e.to_string())?;
             let read = Request::new("read", json!({"path": "/data/a"})).mount(
@@ -148,7 +147,7 @@ pub(super) const CASES: &[Case] = &[
             );
             same(
                 "the file",
-                output(&bench.call(read).await?)?["text"].as_str(),
+                output(&rig.call(read).await?)?["text"].as_str(),
                 Some("of the host"),
             )?;
             let write = |path: &str, mode| {
@@ -159,9 +158,9 @@ pub(super) const CASES: &[Case] = &[
                 )
             };
             failed(&output(
-                &bench.call(write("/data/a", MountMode::ReadOnly)).await?,
+                &rig.call(write("/data/a", MountMode::ReadOnly)).await?,
             )?)?;
-            let found = output(&bench.call(write("/data/b", MountMode::ReadWrite)).await?)?;
+            let found = output(&rig.call(write("/data/b", MountMode::ReadWrite)).await?)?;
             same("the error", errno(&found), Some(0))?;
             let written = std::fs::read_to_string(host.path().join("b")).unwrap_or_default();
             same("what the host sees", written.as_str(), "of the tool")
@@ -172,7 +171,7 @@ pub(super) const CASES: &[Case] = &[
         "threat 30",
         [Files, Grant(GrantKind::Mounts)],
         Sabotage::Outcome(all_went_well),
-        |bench| {
+        |rig| {
             let host = tempfile::tempdir().map_err(|e| e.to_string())?;
             let data = host.path().join("data");
             std::fs::create_dir(&data).map_err(|e| e.to_string())?;
@@ -191,7 +190,7 @@ pub(super) const CASES: &[Case] = &[
                     "/data",
                     MountMode::ReadWrite,
                 );
-                failed(&output(&bench.call(request).await?)?)?;
+                failed(&output(&rig.call(request).await?)?)?;
             }
             Ok(())
         }
@@ -201,7 +200,7 @@ pub(super) const CASES: &[Case] = &[
         "threat 7",
         [Files, Grant(GrantKind::Mounts)],
         Sabotage::Outcome(all_went_well),
-        |bench| {
+        |rig| {
             let host = tempfile::tempdir().map_err(|e| e.to_string())?;
             let fifo = host.path().join("fifo");
             rustix::fs::mknodat(
@@ -217,7 +216,7 @@ pub(super) const CASES: &[Case] = &[
                 "/data",
                 MountMode::ReadOnly,
             );
-            failed(&output(&bench.call(request).await?)?)
+            failed(&output(&rig.call(request).await?)?)
         }
     ),
 ];

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Need::{Files, Grant};
 use super::{Case, Sabotage, case, ensure, output, same};
-use crate::bench::Request;
+use crate::rig::Request;
 
 fn forget_output(outcome: &mut axo_core::Outcome) {
     outcome.output = ToolOutput::Document(Document::from(json!({})));
@@ -24,12 +24,12 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 input",
         [],
         Sabotage::Outcome(forget_output),
-        |bench| {
+        |rig| {
             let request = Request::new(
                 "echo",
                 json!({"text": "grüße\n\"\\", "n": 1.5, "deep": [[[{}]]]}),
             );
-            let outcome = bench.call(request.clone()).await?;
+            let outcome = rig.call(request.clone()).await?;
             same("the echo", output(&outcome)?, request.input)
         }
     ),
@@ -38,10 +38,10 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 input",
         [],
         Sabotage::Request(|request| request.input["text"] = json!("short")),
-        |bench| {
+        |rig| {
             let request = Request::new("echo", json!({"text": "x".repeat(3 << 20)}))
                 .limits(|limits| limits.output = Some(axo_core::Size::from_mib(8)));
-            let outcome = bench.call(request.clone()).await?;
+            let outcome = rig.call(request.clone()).await?;
             ensure(output(&outcome)? == request.input, || {
                 "the echo differs from the input".into()
             })
@@ -52,9 +52,9 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 input",
         [Files],
         Sabotage::Outcome(forget_output),
-        |bench| {
+        |rig| {
             let request = Request::new("input_file", json!({"more": [1, 2, 3]}));
-            let outcome = bench.call(request.clone()).await?;
+            let outcome = rig.call(request.clone()).await?;
             same("/axocoatl/input.json", output(&outcome)?, request.input)
         }
     ),
@@ -66,8 +66,8 @@ pub(super) const CASES: &[Case] = &[
             outcome.output =
                 ToolOutput::Document(Document::from(json!({"open": 0, "unlink": 0, "rename": 0})));
         }),
-        |bench| {
-            let outcome = bench
+        |rig| {
+            let outcome = rig
                 .call(Request::new("write_input_file", json!({})))
                 .await?;
             let found = output(&outcome)?;
@@ -84,8 +84,8 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 environment, threat 31",
         [],
         Sabotage::Request(leak_variable),
-        |bench| {
-            let outcome = bench.call(Request::new("env", json!({}))).await?;
+        |rig| {
+            let outcome = rig.call(Request::new("env", json!({}))).await?;
             let found = output(&outcome)?;
             let mut names: Vec<_> = found
                 .as_object()
@@ -116,13 +116,13 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 environment",
         [Grant(GrantKind::Env)],
         Sabotage::Request(|request| request.grants.env.clear()),
-        |bench| {
+        |rig| {
             let request = Request::new("env", json!({})).grants(|grants| {
                 grants
                     .env
                     .push(EnvGrant::parse("TZ=Europe/Paris = x").unwrap())
             });
-            let outcome = bench.call(request).await?;
+            let outcome = rig.call(request).await?;
             same(
                 "TZ",
                 output(&outcome)?["TZ"].as_str(),
@@ -137,10 +137,10 @@ pub(super) const CASES: &[Case] = &[
         Sabotage::Outcome(|outcome| {
             outcome.output = ToolOutput::Document(Document::from(json!({"fds": [0, 1, 2, 77]})));
         }),
-        |bench| {
+        |rig| {
             // One that is planted to be inherited: duplicates have no close-on-exec.
             let planted = rustix::io::dup(std::io::stderr()).map_err(|e| e.to_string())?;
-            let outcome = bench.call(Request::new("fds", json!({}))).await?;
+            let outcome = rig.call(Request::new("fds", json!({}))).await?;
             drop(planted);
             let found = output(&outcome)?;
             let open: Vec<_> = found["fds"]
@@ -150,7 +150,7 @@ pub(super) const CASES: &[Case] = &[
                 .filter_map(|fd| fd.as_i64())
                 .collect();
             // A WASI program has its preopened /axocoatl and /tmp as 3 and 4.
-            let most = if bench.tier() == axo_core::Tier::Wasm {
+            let most = if rig.tier() == axo_core::Tier::Wasm {
                 4
             } else {
                 2

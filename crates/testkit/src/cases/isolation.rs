@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Need::{Files, Wall};
 use super::{Case, Sabotage, case, ensure, output, same};
-use crate::bench::Request;
+use crate::rig::Request;
 
 pub(super) const CASES: &[Case] = &[
     case!(
@@ -18,10 +18,10 @@ pub(super) const CASES: &[Case] = &[
         Sabotage::Outcome(|outcome| {
             outcome.output = ToolOutput::Document(Document::from(json!({"found": true})));
         }),
-        |bench| {
+        |rig| {
             // Many times: pooled memory is handed out again.
             for _ in 0..20 {
-                let outcome = bench
+                let outcome = rig
                     .call(Request::new(
                         "residue",
                         json!({"canary": "axocoatl-canary-7f3a"}),
@@ -44,14 +44,14 @@ pub(super) const CASES: &[Case] = &[
             outcome.output =
                 ToolOutput::Document(Document::from(json!({"tcp": 0, "unix": 0, "vsock": 0})));
         }),
-        |bench| {
+        |rig| {
             let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
             let port = listener.local_addr().map_err(|e| e.to_string())?.port();
             let home = tempfile::tempdir().map_err(|e| e.to_string())?;
             let socket = home.path().join("s");
             let _unix =
                 std::os::unix::net::UnixListener::bind(&socket).map_err(|e| e.to_string())?;
-            let outcome = bench
+            let outcome = rig
                 .call(Request::new(
                     "connect",
                     json!({"port": port, "unix": socket}),
@@ -75,9 +75,9 @@ pub(super) const CASES: &[Case] = &[
         Sabotage::Outcome(|outcome| {
             outcome.output = ToolOutput::Document(Document::from(json!({"hex": "00"})));
         }),
-        |bench| {
-            let first = output(&bench.call(Request::new("random", json!({}))).await?)?;
-            let second = output(&bench.call(Request::new("random", json!({}))).await?)?;
+        |rig| {
+            let first = output(&rig.call(Request::new("random", json!({}))).await?)?;
+            let second = output(&rig.call(Request::new("random", json!({}))).await?)?;
             ensure(first["hex"].is_string() && first != second, || {
                 format!("{first} and {second}")
             })
@@ -88,11 +88,11 @@ pub(super) const CASES: &[Case] = &[
         "§1 nothing is left behind",
         [Files],
         Sabotage::Request(|request| request.input = json!({"op": "text"})),
-        |bench| {
-            let call = bench.call(Request::new("sleep", json!({"seconds": 3600})));
+        |rig| {
+            let call = rig.call(Request::new("sleep", json!({"seconds": 3600})));
             let result = tokio::time::timeout(Duration::from_millis(300), call).await;
             ensure(result.is_err(), || "it ended by itself".into())?;
-            let left = bench.leftovers();
+            let left = rig.leftovers();
             ensure(left.is_empty(), || format!("left behind: {left:?}"))
         }
     ),
@@ -102,15 +102,15 @@ pub(super) const CASES: &[Case] = &[
         [Files],
         // Leaves a file where a call's scratch would be.
         Sabotage::Request(|request| request.input = json!({"op": "exit", "code": 77})),
-        |bench| {
-            let outcome = bench
+        |rig| {
+            let outcome = rig
                 .call(Request::new(
                     "make_files",
                     json!({"dir": "/tmp", "count": 100}),
                 ))
                 .await?;
             same("made", output(&outcome)?["made"].as_i64(), Some(100))?;
-            let left = bench.leftovers();
+            let left = rig.leftovers();
             ensure(left.is_empty(), || format!("left behind: {left:?}"))
         }
     ),
@@ -121,12 +121,12 @@ pub(super) const CASES: &[Case] = &[
         Sabotage::Outcome(|outcome| {
             outcome.output = ToolOutput::Document(Document::from(json!({"op": "echo", "n": 0})));
         }),
-        |bench| {
+        |rig| {
             let calls: Vec<_> = (0..32)
                 .map(|n| {
-                    let bench = bench.clone();
+                    let rig = rig.clone();
                     tokio::spawn(async move {
-                        (n, bench.call(Request::new("echo", json!({"n": n}))).await)
+                        (n, rig.call(Request::new("echo", json!({"n": n}))).await)
                     })
                 })
                 .collect();

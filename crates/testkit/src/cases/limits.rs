@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Need::{Limit, Wall};
 use super::{Case, Sabotage, case, ensure, output, same};
-use crate::bench::{DEFAULT, Request};
+use crate::rig::{DEFAULT, Request};
 
 /// How much later than its limit a tool may end (threats.md).
 const GRACE: Duration = Duration::from_millis(250);
@@ -20,9 +20,9 @@ fn forget_the_time(request: &mut Request) {
     request.limits.wall = Some(FORGOTTEN);
 }
 
-async fn stopped_in_time(bench: crate::Bench, request: Request) -> Result<(), String> {
+async fn stopped_in_time(rig: crate::Rig, request: Request) -> Result<(), String> {
     let started = std::time::Instant::now();
-    let outcome = bench
+    let outcome = rig
         .call(request.limits(|limits| limits.wall = Some(SHORT)))
         .await?;
     let took = started.elapsed();
@@ -36,10 +36,10 @@ async fn stopped_in_time(bench: crate::Bench, request: Request) -> Result<(), St
     })
 }
 
-async fn flooded(bench: crate::Bench, stream: &str) -> Result<Outcome, String> {
+async fn flooded(rig: crate::Rig, stream: &str) -> Result<Outcome, String> {
     let request = Request::new("flood", json!({"stream": stream}))
         .limits(|limits| limits.output = Some(Size::from_bytes(100_000)));
-    let outcome = bench.call(request).await?;
+    let outcome = rig.call(request).await?;
     same(
         "the end",
         outcome.termination.clone(),
@@ -59,24 +59,24 @@ pub(super) const CASES: &[Case] = &[
         "threat 6",
         [Limit(LimitKind::Wall)],
         Sabotage::Request(forget_the_time),
-        |bench| { stopped_in_time(bench, Request::new("spin", json!({}))).await }
+        |rig| { stopped_in_time(rig, Request::new("spin", json!({}))).await }
     ),
     case!(
         waiting_in_a_host_call_ends_at_the_time_limit,
         "threat 7",
         [Limit(LimitKind::Wall)],
         Sabotage::Request(forget_the_time),
-        |bench| { stopped_in_time(bench, Request::new("sleep", json!({"seconds": 3600}))).await }
+        |rig| { stopped_in_time(rig, Request::new("sleep", json!({"seconds": 3600}))).await }
     ),
     case!(
         bulk_operations_do_not_evade_the_time_limit,
         "threat 13",
         [Limit(LimitKind::Wall), Limit(LimitKind::Fuel)],
         Sabotage::Request(forget_the_time),
-        |bench| {
+        |rig| {
             let request =
                 Request::new("fill", json!({})).limits(|limits| limits.fuel = Some(u64::MAX / 2));
-            stopped_in_time(bench, request).await
+            stopped_in_time(rig, request).await
         }
     ),
     case!(
@@ -84,10 +84,10 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 output",
         [Limit(LimitKind::Wall)],
         Sabotage::Outcome(|outcome| outcome.stderr.clear()),
-        |bench| {
+        |rig| {
             let request = Request::new("sleep", json!({"seconds": 60, "log": "before"}))
                 .limits(|limits| limits.wall = Some(SHORT));
-            let outcome = bench.call(request).await?;
+            let outcome = rig.call(request).await?;
             same(
                 "the end",
                 outcome.termination.clone(),
@@ -101,8 +101,8 @@ pub(super) const CASES: &[Case] = &[
         "threat 5",
         [Limit(LimitKind::Output)],
         Sabotage::Outcome(report_more),
-        |bench| {
-            let outcome = flooded(bench, "stdout").await?;
+        |rig| {
+            let outcome = flooded(rig, "stdout").await?;
             same("the length kept", outcome.stdout.len(), 100_000)
         }
     ),
@@ -111,8 +111,8 @@ pub(super) const CASES: &[Case] = &[
         "threat 5",
         [Limit(LimitKind::Output)],
         Sabotage::Outcome(report_more),
-        |bench| {
-            let outcome = flooded(bench, "stderr").await?;
+        |rig| {
+            let outcome = flooded(rig, "stderr").await?;
             same("the length kept", outcome.stderr.len(), 100_000)
         }
     ),
@@ -121,12 +121,12 @@ pub(super) const CASES: &[Case] = &[
         "threat 2",
         [Limit(LimitKind::Memory)],
         Sabotage::Request(|request| request.limits.memory = Some(Size::from_mib(512))),
-        |bench| {
+        |rig| {
             let limit = Size::from_mib(32);
             let request = Request::new("alloc", json!({"bytes": 4 * limit.bytes()}))
                 .limits(|limits| limits.memory = Some(limit));
             let before = own_memory();
-            let outcome = bench.call(request).await?;
+            let outcome = rig.call(request).await?;
             same("the end", outcome.termination, Termination::OutOfMemory)?;
             let peak = outcome.usage.peak_memory.unwrap_or_default();
             ensure(peak <= limit.bytes() && peak > 0, || {
@@ -146,10 +146,10 @@ pub(super) const CASES: &[Case] = &[
             request.limits.fuel = None;
             request.limits.wall = Some(SHORT);
         }),
-        |bench| {
+        |rig| {
             let request =
                 Request::new("spin", json!({})).limits(|limits| limits.fuel = Some(10_000_000));
-            let outcome = bench.call(request).await?;
+            let outcome = rig.call(request).await?;
             same("the end", outcome.termination, Termination::FuelExhausted)?;
             same("the fuel used", outcome.usage.fuel, Some(10_000_000))
         }
@@ -159,12 +159,12 @@ pub(super) const CASES: &[Case] = &[
         "threat 6",
         [Limit(LimitKind::Cpu)],
         Sabotage::Request(|request| request.limits.cpu = None),
-        |bench| {
+        |rig| {
             let request = Request::new("spin", json!({})).limits(|limits| {
                 limits.cpu = CpuShare::from_cores(0.25).ok();
                 limits.wall = Some(Duration::from_secs(1));
             });
-            let outcome = bench.call(request).await?;
+            let outcome = rig.call(request).await?;
             let used = outcome.usage.cpu.unwrap_or_default();
             ensure(
                 used > Duration::from_millis(50) && used < Duration::from_millis(400),
@@ -177,11 +177,11 @@ pub(super) const CASES: &[Case] = &[
         "threat 10",
         [Limit(LimitKind::Files)],
         Sabotage::Request(|request| request.limits.files = None),
-        |bench| {
+        |rig| {
             let before = own_descriptors();
             let request = Request::new("open_many", json!({"path": "/axocoatl/input.json"}))
                 .limits(|limits| limits.files = Some(40));
-            let outcome = bench.call(request).await?;
+            let outcome = rig.call(request).await?;
             let found = output(&outcome)?;
             ensure(
                 found["opened"]
@@ -200,9 +200,9 @@ pub(super) const CASES: &[Case] = &[
         "§5.1",
         [Wall],
         Sabotage::Request(|request| request.limits.memory = Some(Size::from_mib(1024))),
-        |bench| {
+        |rig| {
             let bytes = DEFAULT.memory.bytes() * 2;
-            let outcome = bench
+            let outcome = rig
                 .call(Request::new("alloc", json!({"bytes": bytes})))
                 .await?;
             same("the end", outcome.termination, Termination::OutOfMemory)

@@ -13,7 +13,7 @@ use std::pin::Pin;
 use axo_core::{GrantKind, LimitKind, Outcome, Tier};
 use serde_json::Value;
 
-use crate::bench::{Bench, Request};
+use crate::rig::{Request, Rig};
 use crate::subject::Subject;
 
 /// What a case comes to: how the clause was broken.
@@ -31,7 +31,7 @@ pub struct Case {
     /// How the subject is broken to see the case fail.
     pub broken: Sabotage,
     /// The case.
-    pub run: fn(Bench) -> CaseResult,
+    pub run: fn(Rig) -> CaseResult,
 }
 
 /// Something that not every tier has.
@@ -130,13 +130,13 @@ pub(crate) fn same<T: PartialEq + std::fmt::Debug>(
 
 /// Writes a case without its wrapping.
 macro_rules! case {
-    ($name:ident, $clause:literal, [$($need:expr),*], $broken:expr, |$bench:ident| $body:block) => {
+    ($name:ident, $clause:literal, [$($need:expr),*], $broken:expr, |$rig:ident| $body:block) => {
         $crate::cases::Case {
             name: stringify!($name),
             clause: $clause,
             needs: &[$($need),*],
             broken: $broken,
-            run: |$bench| Box::pin(async move $body),
+            run: |$rig| Box::pin(async move $body),
         }
     };
 }

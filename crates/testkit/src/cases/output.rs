@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Need::Files;
 use super::{Case, Sabotage, case, ensure, log, output, same};
-use crate::bench::Request;
+use crate::rig::Request;
 
 fn drop_output(outcome: &mut axo_core::Outcome) {
     // The fault of the published crate: the call succeeds, and what the tool wrote is gone.
@@ -43,8 +43,8 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 output",
         [],
         Sabotage::Outcome(drop_output),
-        |bench| {
-            let outcome = bench.call(Request::new("echo", json!({"a": 1}))).await?;
+        |rig| {
+            let outcome = rig.call(Request::new("echo", json!({"a": 1}))).await?;
             same(
                 "the output",
                 output(&outcome)?,
@@ -60,8 +60,8 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 output",
         [],
         Sabotage::Outcome(drop_output),
-        |bench| {
-            let outcome = bench.call(Request::new("text", json!({}))).await?;
+        |rig| {
+            let outcome = rig.call(Request::new("text", json!({}))).await?;
             same(
                 "the output",
                 output(&outcome)?,
@@ -74,8 +74,8 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 output",
         [Files],
         Sabotage::Outcome(take_stdout_instead),
-        |bench| {
-            let outcome = bench.call(Request::new("output_file", json!({}))).await?;
+        |rig| {
+            let outcome = rig.call(Request::new("output_file", json!({}))).await?;
             same("the output", output(&outcome)?, json!({"from": "file"}))
         }
     ),
@@ -84,8 +84,8 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 output",
         [],
         Sabotage::Request(|request| request.output = OutputMode::Auto),
-        |bench| {
-            let outcome = bench
+        |rig| {
+            let outcome = rig
                 .call(Request::new("text", json!({})).output(OutputMode::Json))
                 .await?;
             ensure(
@@ -102,8 +102,8 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 output",
         [],
         Sabotage::Request(|request| request.output = OutputMode::Auto),
-        |bench| {
-            let outcome = bench
+        |rig| {
+            let outcome = rig
                 .call(Request::new("echo", json!({})).output(OutputMode::File))
                 .await?;
             same(
@@ -118,8 +118,8 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 output",
         [],
         Sabotage::Request(|request| request.output = OutputMode::Auto),
-        |bench| {
-            let outcome = bench
+        |rig| {
+            let outcome = rig
                 .call(Request::new("echo", json!({})).output(OutputMode::Text))
                 .await?;
             ensure(matches!(output(&outcome)?, Value::String(_)), || {
@@ -132,10 +132,10 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 output",
         [Files],
         Sabotage::Request(|request| request.limits.output = None),
-        |bench| {
+        |rig| {
             let request = Request::new("output_file_big", json!({"bytes": 65_536}))
                 .limits(|limits| limits.output = Some(Size::from_bytes(16 << 10)));
-            refused(&bench.call(request).await?)
+            refused(&rig.call(request).await?)
         }
     ),
     case!(
@@ -143,8 +143,8 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 output, threat 28",
         [Files],
         Sabotage::Outcome(follow),
-        |bench| {
-            let outcome = bench
+        |rig| {
+            let outcome = rig
                 .call(Request::new(
                     "output_symlink",
                     json!({"target": "input.json"}),
@@ -168,8 +168,8 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 output, threat 28",
         [Files],
         Sabotage::Outcome(follow),
-        |bench| {
-            let outcome = bench.call(Request::new("output_dir", json!({}))).await?;
+        |rig| {
+            let outcome = rig.call(Request::new("output_dir", json!({}))).await?;
             match &outcome.output {
                 ToolOutput::Document(document) => {
                     let errno = document.value()["errno"].as_i64();
@@ -186,8 +186,8 @@ pub(super) const CASES: &[Case] = &[
         "§5.1 log",
         [],
         Sabotage::Outcome(|outcome| std::mem::swap(&mut outcome.stdout, &mut outcome.stderr)),
-        |bench| {
-            let outcome = bench
+        |rig| {
+            let outcome = rig
                 .call(Request::new("stderr", json!({"text": "a line of log"})))
                 .await?;
             ensure(log(&outcome).contains("a line of log"), || {

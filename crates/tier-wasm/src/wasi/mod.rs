@@ -4,6 +4,7 @@
 mod guard;
 pub(crate) mod p1;
 pub(crate) mod p2;
+mod quota;
 mod state;
 
 pub(crate) use state::{CallState, Streams};

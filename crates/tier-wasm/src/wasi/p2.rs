@@ -22,7 +22,8 @@ use wasmtime_wasi::p2::{
 use wasmtime_wasi::{WasiCtxView, WasiView as _};
 
 use super::CallState;
-use super::guard::{Guard, Opening, Quota, Refusal, Zone};
+use super::guard::{Guard, Opening, Refusal, Zone};
+use super::quota::Quota;
 
 /// Gives components WASI p2, guarded.
 pub(crate) fn add_to(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {

@@ -72,12 +72,12 @@ impl Request {
 
 /// Where a case makes its calls.
 #[derive(Clone)]
-pub struct Bench {
+pub struct Rig {
     subject: Subject,
     broken: Option<Sabotage>,
 }
 
-impl Bench {
+impl Rig {
     pub(crate) fn new(subject: &Subject, broken: Option<Sabotage>) -> Self {
         Self {
             subject: subject.clone(),

@@ -18,6 +18,7 @@ mod links;
 mod setup;
 mod shell;
 mod test;
+mod vmhost;
 
 /// Set-up, tests, benches and examples of Axocoatl Isolation
 #[derive(Parser)]
@@ -40,13 +41,14 @@ enum Command {
     /// Measure, beside peers
     #[command(subcommand)]
     Bench(bench::Bench),
+    Vmhost(Box<vmhost::Arguments>),
     /// Run what CI runs
     Ci,
 }
 
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             shell::say(format_args!("error: {error:#}"));
             ExitCode::FAILURE
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     let shell = shell::Shell::new()?;
     match command {
         Command::Setup(arguments) => setup::run(&shell, &arguments),
@@ -63,7 +65,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Conformance(arguments) => conformance::run(&shell, &arguments),
         Command::Bench(bench) => bench::run(&shell, &bench),
         Command::Ci => ci::run(&shell),
-    }
+        Command::Vmhost(arguments) => return Ok(vmhost::run(&shell, &arguments)),
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

@@ -53,8 +53,11 @@ impl Shell {
             None => shell.target.join("tools"),
         };
         let old = std::mem::take(&mut shell.path);
-        let directories =
-            std::iter::once(shell.tools.join("bin")).chain(std::env::split_paths(&old));
+        // Where mke2fs and depmod are, which need not be root's.
+        let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+        let directories = std::iter::once(shell.tools.join("bin"))
+            .chain(std::env::split_paths(&old))
+            .chain(system);
         shell.path = std::env::join_paths(directories).context("AXO_TOOLS has a colon in it")?;
         Ok(shell)
     }
@@ -81,7 +84,14 @@ impl Shell {
 
     /// Whether there is such a program.
     pub(crate) fn has(&self, program: &str) -> bool {
-        std::env::split_paths(&self.path).any(|directory| directory.join(program).is_file())
+        self.find(program).is_some()
+    }
+
+    /// The program of that name that is started.
+    pub(crate) fn find(&self, program: &str) -> Option<PathBuf> {
+        std::env::split_paths(&self.path)
+            .map(|directory| directory.join(program))
+            .find(|path| path.is_file())
     }
 
     /// A file that a release build makes.

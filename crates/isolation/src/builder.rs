@@ -8,6 +8,8 @@ use axo_core::{
     Executor, LocatedError, NativeCommand, Policy, Readiness, Requirement, Run, Tier, TierStatus,
     ToolName, ToolSpec,
 };
+#[cfg(feature = "oci-isolation")]
+use axo_tier_oci::{OciConfig, OciExecutor};
 #[cfg(feature = "wasmtime-sandbox")]
 use axo_tier_wasm::{Compiler, WasmConfig, WasmExecutor};
 use serde_json::Value;
@@ -26,6 +28,13 @@ const DEFAULT_CONCURRENCY: u32 = 64;
 /// Most that the builder may say: each may take 40 GiB of address space, of which 47 bits hold 3,200.
 #[cfg(feature = "wasmtime-sandbox")]
 const MAX_CONCURRENCY: u32 = 1024;
+
+/// Most containers at once, unless the builder says otherwise: each has two processes beside its own.
+#[cfg(feature = "oci-isolation")]
+const DEFAULT_CONTAINERS: u32 = 32;
+/// Most that the builder may say.
+#[cfg(feature = "oci-isolation")]
+const MAX_CONTAINERS: u32 = 1024;
 
 /// Largest policy, in bytes.
 const MAX_POLICY_BYTES: usize = 1 << 20;
@@ -46,6 +55,8 @@ pub struct EngineBuilder {
     roots: Option<Vec<ToolRoot>>,
     audit: Option<AuditLog>,
     concurrency: Option<u32>,
+    #[cfg(feature = "oci-isolation")]
+    warm_containers: usize,
     tools: Vec<ToolSpec>,
     native: NativeExecutor,
     functions: Vec<ToolName>,
@@ -143,10 +154,20 @@ impl EngineBuilder {
         self
     }
 
-    /// Most calls at once on tier `wasm`; further ones wait. Default: 64, at most 1024.
+    /// Most calls at once on each tier; further ones wait. Default: 64 on `wasm`, 32 on `oci`; at
+    /// most 1024.
     #[must_use]
     pub fn concurrency(mut self, calls: u32) -> Self {
         self.concurrency = Some(calls);
+        self
+    }
+
+    /// Keeps this many containers of each tool that was called ready for its next calls, which then
+    /// start several times faster. Each costs about 3 MiB. Default: none.
+    #[cfg(feature = "oci-isolation")]
+    #[must_use]
+    pub fn warm_containers(mut self, each: usize) -> Self {
+        self.warm_containers = each;
         self
     }
 
@@ -259,6 +280,20 @@ impl EngineBuilder {
             };
             add(&mut executors, Arc::new(WasmExecutor::new(config)));
         }
+        #[cfg(feature = "oci-isolation")]
+        if executors.iter().all(|known| known.tier() != Tier::Oci) {
+            let config = OciConfig {
+                stage: places.runtime.join("oci"),
+                images: Some(places.images()),
+                trusted_images: policy.trusted_images.clone(),
+                concurrency: self
+                    .concurrency
+                    .unwrap_or(DEFAULT_CONTAINERS)
+                    .clamp(1, MAX_CONTAINERS),
+                warm: self.warm_containers,
+            };
+            add(&mut executors, Arc::new(OciExecutor::new(config)));
+        }
         let tiers = Tier::ALL
             .into_iter()
             .map(|tier| status(tier, &executors))
@@ -327,6 +362,7 @@ fn status(tier: Tier, executors: &[Arc<dyn Executor>]) -> TierStatus {
             reason: format!("this build has no {tier} tier"),
             fix: match tier {
                 Tier::Wasm => "build with the feature wasmtime-sandbox".into(),
+                Tier::Oci => "build with the feature oci-isolation".into(),
                 _ => format!(
                     "package the tool for a tier below {tier}, or use a release that has it"
                 ),

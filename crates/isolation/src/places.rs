@@ -110,6 +110,12 @@ impl Places {
         self.data.join("cache").join("wasm")
     }
 
+    /// The image store.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.data.join("images")
+    }
+
     /// Directories of running processes; see [`crate::Owner`].
     #[must_use]
     pub fn owners(&self) -> PathBuf {

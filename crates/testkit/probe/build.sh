@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 
 if [ "${1:-}" = native ]; then
-    ${CC:-gcc} -std=c11 -O2 -Wall -Wextra -static -s -o "$2" probe.c
+    ${CC:-gcc} -std=c11 -O2 -Wall -Wextra -pthread -static -s -o "$2" probe.c
     exit
 fi
 

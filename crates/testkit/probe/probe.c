@@ -4,8 +4,9 @@
  * Input on standard input: {"op":"NAME", ...scalar arguments...}. An op writes one JSON object to
  * standard output unless it says otherwise. An op that is unknown or lacks an argument: exit 64.
  *
- * One source, two programs (see build.sh): a WASI preview 1 module and a static Linux program. The
- * `errno` numbers differ between the two; the `error` texts beside them mostly do not. Where a
+ * One source, two programs (see build.sh): a WASI preview 1 module and a static Linux program, which
+ * has the ops of native/ as well: what a hostile program does to the kernel it runs on. The `errno`
+ * numbers differ between the two; the `error` texts beside them mostly do not. Where a
  * result holds an errno, 0 means that the thing succeeded.
  *
  * Nothing here uses stdio's streams: unbuffered reads and one output buffer keep the module small and leave
@@ -787,6 +788,13 @@ static void op_connect(void) {
     put("}");
 }
 
+#ifdef __wasi__
+static void run_native(const char *name) { (void)name; }
+static bool unread_input(void) { return false; }
+#else
+#include "native/native.c"
+#endif
+
 /* ---- dispatch --------------------------------------------------------------------------------- */
 
 static const struct {
@@ -832,6 +840,7 @@ static const struct {
 int main(int argc, char **argv) {
     argument_count = argc;
     argument_values = argv;
+    if (unread_input()) run_native("stdin_partial");
     input = read_to_end(STDIN_FILENO, input_room, sizeof input_room);
     char name[64];
     string("op", name, sizeof name, NULL);
@@ -842,5 +851,6 @@ int main(int argc, char **argv) {
             return 0;
         }
     }
+    run_native(name);
     usage("unknown op ", name);
 }

@@ -31,6 +31,22 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("npm", Sign::Program("npm")),
     ("python3", Sign::Program("python3")),
     ("python3-pip", Sign::Check(has_pip)),
+    // `cargo xtask vmhost`, and what is built to boot in it.
+    ("qemu-system-x86", Sign::Program("qemu-system-x86_64")),
+    ("busybox-static", Sign::Check(has_static_busybox)),
+    ("cpio", Sign::Program("cpio")),
+    ("kmod", Sign::Program("depmod")),
+    ("e2fsprogs", Sign::Program("mke2fs")),
+    // Containers: peers to compare with, and makers of images and root file systems.
+    ("runc", Sign::Program("runc")),
+    ("crun", Sign::Program("crun")),
+    ("bubblewrap", Sign::Program("bwrap")),
+    ("podman", Sign::Program("podman")),
+    ("uidmap", Sign::Program("newuidmap")),
+    ("skopeo", Sign::Program("skopeo")),
+    ("umoci", Sign::Program("umoci")),
+    ("docker-registry", Sign::Program("docker-registry")),
+    ("debootstrap", Sign::Program("debootstrap")),
 ];
 
 pub(super) fn install(shell: &Shell) -> Result<()> {
@@ -95,6 +111,10 @@ fn has_compiler_rt(shell: &Shell) -> bool {
     Path::new(resources.trim())
         .join("lib/wasi/libclang_rt.builtins-wasm32.a")
         .is_file()
+}
+
+fn has_static_busybox(shell: &Shell) -> bool {
+    crate::vmhost::static_busybox(shell).is_some()
 }
 
 fn has_pip(shell: &Shell) -> bool {

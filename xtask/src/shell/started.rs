@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
@@ -40,6 +42,12 @@ impl Started {
 
     pub(crate) fn without_env(mut self, name: &str) -> Self {
         self.command.env_remove(name);
+        self
+    }
+
+    /// Where it is started, in place of the workspace.
+    pub(crate) fn directory(mut self, directory: &Path) -> Self {
+        self.command.current_dir(directory);
         self
     }
 
@@ -104,6 +112,18 @@ impl Started {
     /// Runs it unseen: does it end well?
     pub(crate) fn works(self) -> bool {
         self.output().is_ok_and(|output| output.status.success())
+    }
+
+    /// Starts it unseen and leaves it running. What it prints goes to a log, and what is typed at the
+    /// terminal, Ctrl-C for one, does not reach it.
+    pub(crate) fn start(mut self, log: File) -> Result<Child> {
+        let stdout = log.try_clone().context("opening a log twice")?;
+        self.command
+            .stdout(stdout)
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .map_err(|error| self.not_started(error))
     }
 
     fn not_started(&self, error: std::io::Error) -> anyhow::Error {

@@ -2,10 +2,21 @@
 
 mod ending;
 mod files;
+mod filling;
+mod host;
+mod host_files;
 mod input;
 mod isolation;
+mod kernel;
 mod limits;
+mod mounts;
+mod network;
 mod output;
+mod output_files;
+mod posture;
+mod processes;
+mod rights;
+mod streams;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -47,6 +58,10 @@ pub enum Need {
     Statuses,
     /// There is a wall around tools.
     Wall,
+    /// The tool is a native program behind a wall.
+    Kernel,
+    /// The same, and the kernel it calls is the host's own.
+    SharedKernel,
 }
 
 /// How a subject is broken.
@@ -75,6 +90,12 @@ impl Case {
                 Some("wasi:cli/exit of WASI 0.2 has only success and failure".into())
             }
             Need::Wall if tier == Tier::None => Some("tier none has no wall".into()),
+            Need::Kernel if !matches!(tier, Tier::Oci | Tier::MicroVm) => Some(format!(
+                "tools of tier {tier} are no native programs behind a wall"
+            )),
+            Need::SharedKernel if tier != Tier::Oci => Some(format!(
+                "tools of tier {tier} are not walled off from a kernel that is the host's own"
+            )),
             _ => None,
         })
     }
@@ -90,6 +111,16 @@ pub fn all() -> Vec<Case> {
         limits::CASES,
         files::CASES,
         isolation::CASES,
+        processes::CASES,
+        streams::CASES,
+        filling::CASES,
+        kernel::CASES,
+        host_files::CASES,
+        rights::CASES,
+        posture::CASES,
+        mounts::CASES,
+        output_files::CASES,
+        network::CASES,
     ]
     .concat()
 }

@@ -1,0 +1,102 @@
+//! The programs that the engine starts: built statically with this crate, carried in it, and handed
+//! out as sealed memory files, which nothing can change any more (CVE-2019-5736).
+#![warn(missing_docs)]
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+
+static RUNNER: Helper = Helper {
+    name: "axo-runner",
+    bytes: include_bytes!(concat!(env!("OUT_DIR"), "/axo-runner")),
+    sealed: Mutex::new(None),
+};
+
+/// The supervisor of one sandbox, `axo-runner`.
+#[must_use]
+pub fn runner() -> &'static Helper {
+    &RUNNER
+}
+
+/// A program that this library carries.
+pub struct Helper {
+    name: &'static str,
+    bytes: &'static [u8],
+    sealed: Mutex<Option<File>>,
+}
+
+/// Why a helper cannot be handed out.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "making a memory file of the helper {name}; does the host forbid executing them (sysctl vm.memfd_noexec)?"
+)]
+pub struct HelperError {
+    name: &'static str,
+    source: std::io::Error,
+}
+
+impl Helper {
+    /// A path that this process, and nobody else, can start the program by. Made once; close-on-exec.
+    ///
+    /// # Errors
+    /// [`HelperError`] if the host gives no memory file.
+    pub fn path(&self) -> Result<PathBuf, HelperError> {
+        let mut sealed = self
+            .sealed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let file = match sealed.take() {
+            Some(file) => file,
+            None => self.seal().map_err(|source| HelperError {
+                name: self.name,
+                source,
+            })?,
+        };
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
+        *sealed = Some(file);
+        Ok(path)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &'static [u8] {
+        self.bytes
+    }
+
+    fn seal(&self) -> std::io::Result<File> {
+        let mut file = File::from(memfd_create(
+            self.name,
+            MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+        )?);
+        file.write_all(self.bytes)?;
+        fcntl_add_seals(
+            &file,
+            SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+        )?;
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_helper_is_static_and_cannot_be_changed() {
+        let path = runner().path().unwrap();
+        assert_eq!(path, runner().path().unwrap());
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes, runner().bytes());
+        // No program interpreter: it needs nothing of the host but the kernel.
+        assert!(!bytes.windows(10).any(|w| w == b"/ld-linux-"));
+        let written = File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(b"x"));
+        assert!(written.is_err());
+    }
+}

@@ -1,0 +1,28 @@
+//! The runner: the one supervisor process of a sandbox.
+//!
+//! The engine is a threaded process, and libcontainer clones without exec, so the engine never links
+//! it. For each sandbox it starts one runner, from a sealed memfd, and speaks with it over a pair of
+//! sockets:
+//!
+//! ```text
+//! engine ──Prepare──▶ runner   makes the container, which waits in the OCI state `created`
+//!        ◀─Prepared──
+//!        ──Start────▶          the tool runs
+//!        ◀─Started───
+//!        ◀─Exited────          how it ended and what it used, with its output file
+//!        ─(closes)──▶          whatever there is of the sandbox ends, at any time
+//! ```
+//!
+//! This library is the protocol, which both sides link. The supervisor itself is the binary.
+#![warn(missing_docs)]
+
+mod packet;
+mod protocol;
+mod stage;
+
+pub use packet::{MAX_DESCRIPTORS, MAX_PACKET_BYTES, PacketError, receive, send};
+pub use protocol::{
+    Bind, Cgroup, Exited, IdMap, IdRange, Launch, OutputFound, Prepare, Reply, Request, Scratch,
+    Status, Users,
+};
+pub use stage::Stage;

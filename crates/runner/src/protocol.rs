@@ -1,0 +1,171 @@
+//! What engine and runner say to each other.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// From the engine.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Make a container. With it come, in this order, the ends of the tool's standard output and
+    /// error that it writes to, its root file system, and the source of each of [`Prepare::binds`].
+    Prepare(Box<Prepare>),
+    /// Run the tool.
+    Start(Launch),
+    /// End it.
+    Kill,
+}
+
+/// From the runner.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// The container waits. With it comes the input file, empty and open for writing.
+    Prepared,
+    /// The tool runs.
+    Started,
+    /// It ended. With it comes the output file if [`Exited::output`] is [`OutputFound::Opened`].
+    Exited(Exited),
+    /// It could not be done; the runner removes what there is and ends.
+    Failed {
+        /// What was being done.
+        doing: String,
+        /// Why it failed.
+        why: String,
+        /// Whether the tool is at fault, and not the host.
+        of_tool: bool,
+    },
+}
+
+/// A container to be made.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Prepare {
+    /// Its identity: letters, digits and `-`.
+    pub id: String,
+    /// Directory that the stage is mounted on, in the runner's own mount namespace.
+    pub stage: PathBuf,
+    /// OCI `config.json`, complete but for the user namespace, which the runner adds.
+    pub config: String,
+    /// Seccomp filters in the order they are installed; one classic BPF instruction each: `code << 48 | jt << 40 | jf << 32 | k`.
+    pub seccomp: Vec<Vec<u64>>,
+    /// Who the sandbox's users are on the host.
+    pub users: Users,
+    /// Where it is accounted.
+    pub cgroup: Cgroup,
+    /// What the tool may write.
+    pub scratch: Scratch,
+    /// Room for the input, in bytes.
+    pub input_bytes: u64,
+    /// Most open descriptors of a process (`RLIMIT_NOFILE`).
+    pub files: u32,
+    /// Directories that the root file system must have to be mounted on, absolute.
+    pub mount_points: Vec<String>,
+    /// Host directories granted.
+    pub binds: Vec<Bind>,
+}
+
+/// One contiguous range of ids in a user namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// First id inside.
+    pub inside: u32,
+    /// First id outside.
+    pub outside: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// The ids of a user namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMap {
+    /// Users.
+    pub users: Vec<IdRange>,
+    /// Groups.
+    pub groups: Vec<IdRange>,
+}
+
+/// Who the sandbox's users are on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Users {
+    /// A user namespace that the runner enters first, because it is not root.
+    pub outer: Option<IdMap>,
+    /// Writes the outer map's users where the kernel lets nobody but root do so.
+    pub newuidmap: Option<PathBuf>,
+    /// The same for groups.
+    pub newgidmap: Option<PathBuf>,
+    /// The sandbox's own user namespace, within the outer one if there is one.
+    pub inner: IdMap,
+    /// The tool's user and group, inside.
+    pub tool: (u32, u32),
+}
+
+/// Where a sandbox is accounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cgroup {
+    /// Directories that the runner makes, locks, and removes: one a hierarchy on cgroup v1.
+    Directories(Vec<PathBuf>),
+    /// A scope that systemd makes and removes; `config` names it.
+    Systemd {
+        /// The address of the user's D-Bus; none for the system's.
+        bus: Option<String>,
+    },
+}
+
+/// The one tmpfs behind `/axocoatl`, `/tmp` and `/dev/shm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scratch {
+    /// Its size.
+    pub bytes: u64,
+    /// Its files and directories.
+    pub inodes: u64,
+}
+
+/// A host directory granted, or one of the tool's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// Whether the tool may not change it.
+    pub read_only: bool,
+}
+
+/// What runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// Environment, `NAME=value`.
+    pub env: Vec<String>,
+}
+
+/// How the tool ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exited {
+    /// Its status.
+    pub status: Status,
+    /// Whether the kernel killed a process of the sandbox for memory.
+    pub out_of_memory: bool,
+    /// Processor time, in microseconds.
+    pub cpu_micros: Option<u64>,
+    /// Most memory at once, in bytes.
+    pub peak_memory: Option<u64>,
+    /// What is at `/axocoatl/output.json`.
+    pub output: OutputFound,
+}
+
+/// A process's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// By itself.
+    Exited(i32),
+    /// By a signal.
+    Signaled(i32),
+}
+
+/// What was found at `/axocoatl/output.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutputFound {
+    /// Nothing.
+    Absent,
+    /// Something that is not opened, and why.
+    Refused(String),
+    /// A regular file, which comes with the message.
+    Opened,
+}

@@ -1,0 +1,173 @@
+//! The last steps before the tool, inside the container: libcontainer calls them in the process that
+//! becomes the tool.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::fd::{BorrowedFd, RawFd};
+
+use axo_runner::{Launch, receive, send};
+use libcontainer::workload::{
+    Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
+};
+use oci_spec::runtime::Spec;
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use seccompiler::sock_filter;
+
+/// Executes the tool, as the engine says at the start of the call.
+#[derive(Clone)]
+pub(super) struct Launcher {
+    socket: RawFd,
+    filters: Vec<Vec<sock_filter>>,
+    files: u32,
+}
+
+impl Launcher {
+    /// `socket` is open in this process when the container's first process is cloned from it.
+    pub(super) fn new(socket: RawFd, filters: &[Vec<u64>], files: u32) -> Self {
+        Self {
+            socket,
+            filters: filters
+                .iter()
+                .map(|filter| filter.iter().map(|packed| unpack(*packed)).collect())
+                .collect(),
+            files,
+        }
+    }
+
+    #[expect(unsafe_code, reason = "libcontainer's executor is cloned, so it cannot own it")]
+    fn socket(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor was inherited from the runner, and nothing in this process closes it.
+        unsafe { BorrowedFd::borrow_raw(self.socket) }
+    }
+
+    /// Does not return if it succeeds.
+    fn execute(&self, launch: &Launch) -> Result<(), String> {
+        let says = |what: &str| {
+            let what = what.to_owned();
+            move |e: std::io::Error| format!("{what}: {e}")
+        };
+        limit_resources(self.files).map_err(says("setting resource limits"))?;
+        let command = Command::new(launch)?;
+        // Last: what follows is execve alone.
+        for filter in &self.filters {
+            seccompiler::apply_filter(filter)
+                .map_err(|e| format!("installing the seccomp filter: {e}"))?;
+        }
+        Err(command.execute())
+    }
+}
+
+impl Executor for Launcher {
+    /// Called when the container is ready and waits.
+    fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
+        // If the runner is killed, the container goes with it. Set after the last change of user,
+        // which would clear it.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(|e| ExecutorValidationError::ArgValidationError(e.to_string()))
+    }
+
+    /// The tool's environment comes with its call.
+    fn setup_envs(&self, _: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        Ok(())
+    }
+
+    /// Called when the call begins.
+    fn exec(&self, _: &Spec) -> Result<(), ExecutorError> {
+        let (launch, _) = receive::<Launch>(self.socket())
+            .map_err(|e| ExecutorError::Other(e.to_string()))?;
+        let why = match self.execute(&launch) {
+            Ok(()) => "it returned".to_owned(),
+            Err(why) => why,
+        };
+        // Where the filter is in place, the message still passes: sendmsg is allowed to tools.
+        let _ = send(self.socket(), &why, &[]);
+        Err(ExecutorError::Other(why))
+    }
+}
+
+/// Lowers the limits that are a process's own; the cgroup has those of the whole sandbox.
+fn limit_resources(files: u32) -> std::io::Result<()> {
+    let both = |limit: u64| Rlimit {
+        current: Some(limit),
+        maximum: Some(limit),
+    };
+    setrlimit(Resource::Nofile, both(files.into()))?;
+    // No core file: it would be written as whatever the host's core_pattern says.
+    setrlimit(Resource::Core, both(0))?;
+    Ok(())
+}
+
+/// A command as the kernel takes it.
+struct Command {
+    /// Where the program may be, in order.
+    programs: Vec<CString>,
+    args: Vec<CString>,
+    env: Vec<CString>,
+}
+
+impl Command {
+    fn new(launch: &Launch) -> Result<Self, String> {
+        let c_strings = |texts: &[String]| -> Result<Vec<CString>, String> {
+            texts
+                .iter()
+                .map(|text| CString::new(text.as_str()))
+                .collect::<Result<_, _>>()
+                .map_err(|_| "an argument or variable has a NUL character".to_owned())
+        };
+        let program = launch.args.first().ok_or("the command is empty")?;
+        let programs = if program.contains('/') {
+            vec![program.clone()]
+        } else {
+            let path = launch
+                .env
+                .iter()
+                .find_map(|variable| variable.strip_prefix("PATH="));
+            path.unwrap_or_default()
+                .split(':')
+                .filter(|directory| directory.starts_with('/'))
+                .map(|directory| format!("{directory}/{program}"))
+                .collect()
+        };
+        Ok(Self {
+            programs: c_strings(&programs)?,
+            args: c_strings(&launch.args)?,
+            env: c_strings(&launch.env)?,
+        })
+    }
+
+    /// Returns only why it failed.
+    #[expect(unsafe_code, reason = "no safe function executes a program with an environment")]
+    fn execute(&self) -> String {
+        let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+            texts
+                .iter()
+                .map(|text| text.as_ptr())
+                .chain([std::ptr::null()])
+                .collect()
+        };
+        let (args, env) = (pointers(&self.args), pointers(&self.env));
+        let mut why = std::io::Error::from(std::io::ErrorKind::NotFound);
+        for program in &self.programs {
+            // SAFETY: the arrays end with a null pointer, and the strings outlive the call.
+            unsafe { libc::execve(program.as_ptr(), args.as_ptr(), env.as_ptr()) };
+            let error = std::io::Error::last_os_error();
+            if error.kind() != std::io::ErrorKind::NotFound {
+                why = error;
+                break;
+            }
+        }
+        let name = self.args.first().map(|name| name.to_string_lossy());
+        format!("{}: {why}", name.unwrap_or_default())
+    }
+}
+
+const fn unpack(packed: u64) -> sock_filter {
+    let bytes = packed.to_be_bytes();
+    sock_filter {
+        code: u16::from_be_bytes([bytes[0], bytes[1]]),
+        jt: bytes[2],
+        jf: bytes[3],
+        k: u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+    }
+}
+

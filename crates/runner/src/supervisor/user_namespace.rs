@@ -1,0 +1,198 @@
+//! The user namespaces of a sandbox.
+//!
+//! As root there is one: the sandbox's own, whose ids are a range that nobody else has. An ordinary
+//! user's runner first enters an outer one, in which it is root over the ids that the user may use;
+//! the sandbox's own is within that.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+
+use axo_runner::{IdMap, IdRange, Users};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+use super::step::{Failed, Step as _};
+
+/// Whose the sandbox's processes are.
+pub(crate) struct Entered {
+    /// The sandbox's own user namespace.
+    pub(crate) inner: OwnedFd,
+    /// Its ids.
+    map: IdMap,
+    tool: (u32, u32),
+    /// Whether this process may use any id, and so may map those of a mount.
+    pub(crate) is_root: bool,
+}
+
+impl Entered {
+    /// The tool's user and group, as this process sees them.
+    pub(crate) fn tool(&self) -> (u32, u32) {
+        (
+            outside(&self.map.users, self.tool.0),
+            outside(&self.map.groups, self.tool.1),
+        )
+    }
+
+    /// The sandbox's root, as this process sees it.
+    pub(crate) fn root(&self) -> (u32, u32) {
+        (outside(&self.map.users, 0), outside(&self.map.groups, 0))
+    }
+}
+
+fn outside(ranges: &[IdRange], inside: u32) -> u32 {
+    ranges
+        .iter()
+        .find(|range| (range.inside..range.inside.saturating_add(range.count)).contains(&inside))
+        .map_or(u32::MAX, |range| range.outside + (inside - range.inside))
+}
+
+/// Enters the outer user namespace if there is one, makes the inner one, and enters a mount
+/// namespace whose mounts nobody else sees.
+pub(crate) fn enter(users: &Users) -> Result<Entered, Failed> {
+    match &users.outer {
+        Some(map) => enter_outer(map, users.newuidmap.as_deref(), users.newgidmap.as_deref())?,
+        // What groups the engine's user has besides is none of the sandbox's. An ordinary user may
+        // not give them up; they are nobody's in the sandbox.
+        None => drop_groups(),
+    }
+    let inner = with_ids(&users.inner)?;
+    unshare(UnshareFlags::NEWNS).step("making a mount namespace")?;
+    use rustix::mount::{MountPropagationFlags as Propagation, mount_change};
+    // What is unmounted on the host goes here too; nothing goes the other way.
+    mount_change("/", Propagation::DOWNSTREAM | Propagation::REC)
+        .step("keeping mounts from the host")?;
+    Ok(Entered {
+        inner,
+        map: users.inner.clone(),
+        tool: users.tool,
+        is_root: users.outer.is_none(),
+    })
+}
+
+/// A user namespace with these ids, held open by its descriptor alone.
+pub(crate) fn with_ids(map: &IdMap) -> Result<OwnedFd, Failed> {
+    const DOING: &str = "making a user namespace";
+    let (mut ready, tell) = pipe().step(DOING)?;
+    let (wait, release) = pipe().step(DOING)?;
+    let child = fork(|| {
+        let (mut wait, mut tell) = (&wait, &tell);
+        let done = unshare(UnshareFlags::NEWUSER).is_ok() && tell.write_all(&[1]).is_ok();
+        // Until the parent has the namespace, or is gone.
+        drop(release.try_clone());
+        let _ = wait.read(&mut [0]);
+        i32::from(!done)
+    })
+    .step(DOING)?;
+    drop(tell);
+    let opened = (|| {
+        ready.read_exact(&mut [0])?;
+        let of = |file: &str| format!("/proc/{}/{file}", child.as_raw_nonzero());
+        std::fs::write(of("uid_map"), text(&map.users))?;
+        std::fs::write(of("gid_map"), text(&map.groups))?;
+        File::open(of("ns/user"))
+    })();
+    let _ = kill_process(child, Signal::KILL);
+    let _ = waitpid(Some(child), WaitOptions::empty());
+    Ok(opened.step(DOING)?.into())
+}
+
+/// Makes this process root of a user namespace over `map`. A map of more than the user's own id is
+/// written by the system's setuid helpers.
+fn enter_outer(
+    map: &IdMap,
+    newuidmap: Option<&Path>,
+    newgidmap: Option<&Path>,
+) -> Result<(), Failed> {
+    const DOING: &str = "entering a user namespace";
+    let (Some(newuidmap), Some(newgidmap)) = (newuidmap, newgidmap) else {
+        unshare(UnshareFlags::NEWUSER).step(DOING)?;
+        std::fs::write("/proc/self/setgroups", "deny").step(DOING)?;
+        std::fs::write("/proc/self/uid_map", text(&map.users)).step("mapping users")?;
+        return std::fs::write("/proc/self/gid_map", text(&map.groups)).step("mapping groups");
+    };
+    // The helpers must be started outside, so a child that stays there waits for us to be inside.
+    let us = getpid();
+    let (mut inside, mut tell) = pipe().step(DOING)?;
+    let child = fork(|| {
+        let mapped = inside.read_exact(&mut [0]).is_ok()
+            && map_with(newuidmap, us, &map.users)
+            && map_with(newgidmap, us, &map.groups);
+        i32::from(!mapped)
+    })
+    .step(DOING)?;
+    unshare(UnshareFlags::NEWUSER).step(DOING)?;
+    tell.write_all(&[1]).step(DOING)?;
+    let ended = waitpid(Some(child), WaitOptions::empty()).step(DOING)?;
+    if ended.is_none_or(|(_, status)| status.exit_status() != Some(0)) {
+        let why = format!(
+            "{} or {} refused; do /etc/subuid and /etc/subgid give this user the range?",
+            newuidmap.display(),
+            newgidmap.display()
+        );
+        return Err(Failed::new(DOING, why));
+    }
+    drop_groups();
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only the system's setuid helpers may write a map of several ids"
+)]
+fn map_with(program: &Path, of: Pid, ranges: &[IdRange]) -> bool {
+    let numbers = ranges
+        .iter()
+        .flat_map(|range| [range.inside, range.outside, range.count]);
+    std::process::Command::new(program)
+        .env_clear()
+        .arg(of.as_raw_nonzero().to_string())
+        .args(numbers.map(|number| number.to_string()))
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn text(ranges: &[IdRange]) -> String {
+    ranges
+        .iter()
+        .map(|range| format!("{} {} {}\n", range.inside, range.outside, range.count))
+        .collect()
+}
+
+fn pipe() -> rustix::io::Result<(File, File)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    Ok((read.into(), write.into()))
+}
+
+fn drop_groups() {
+    // Refused where a user has a single id; see `enter`.
+    let _ = rustix::thread::set_thread_groups(&[]);
+}
+
+#[expect(unsafe_code, reason = "namespaces are entered by a thread")]
+fn unshare(what: UnshareFlags) -> rustix::io::Result<()> {
+    // SAFETY: this process has one thread, so nothing relies on what it leaves.
+    unsafe { unshare_unsafe(what) }
+}
+
+/// A child that does `work` and exits with its result.
+#[expect(unsafe_code, reason = "there is no safe fork")]
+fn fork(work: impl FnOnce() -> i32) -> std::io::Result<Pid> {
+    // SAFETY: this process has one thread, so the child's memory is whole.
+    match unsafe { libc::fork() } {
+        0 => {
+            let status = work();
+            // SAFETY: ends the child at once; nothing of the parent's is flushed or dropped twice.
+            unsafe { libc::_exit(status) }
+        }
+        pid => Pid::from_raw(pid)
+            .filter(|_| pid > 0)
+            .ok_or_else(std::io::Error::last_os_error),
+    }
+}
+
+/// What the descriptor is called for whoever opens it by path.
+pub(crate) fn path_of(namespace: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", namespace.as_raw_fd())
+}

@@ -1,0 +1,249 @@
+/* Ops about processes, signals and ends: threats 1, 6, 8, 9 and the ends of §5.4. */
+
+#define MOST_CHILDREN 10000
+#define MOST_THREADS 256
+
+static pid_t children[MOST_CHILDREN];
+
+/* Children that do `as`, until that fails or there are `count`. */
+static size_t fork_many(size_t count, void (*as)(void), int *error) {
+    size_t forked = 0;
+    *error = 0;
+    while (forked < count) {
+        pid_t child = fork_bounded(LIFETIME_SECONDS);
+        if (child == 0) as();
+        if (child < 0) {
+            *error = errno;
+            break;
+        }
+        children[forked++] = child;
+    }
+    return forked;
+}
+
+static void end_many(size_t count) {
+    for (size_t i = 0; i < count; i++) kill(children[i], SIGKILL);
+    for (size_t i = 0; i < count; i++) wait_for(children[i]);
+}
+
+static void wait_forever(void) {
+    for (;;) pause();
+}
+
+static void leave(void) { _exit(0); }
+
+static size_t count_argument(const char *name, size_t most) {
+    uint64_t count = number(name);
+    return count < most ? (size_t)count : most;
+}
+
+/* {"count":N,"hold_ms":M}: N children that wait, held for M ms, then ended. */
+static void op_fork_bomb(void) {
+    int error;
+    size_t forked = fork_many(count_argument("count", MOST_CHILDREN), wait_forever, &error);
+    pause_for(number_or("hold_ms", 0));
+    end_many(forked);
+    put_count_object("forked", forked, error);
+}
+
+/* The state letter of a process, or 0. */
+static char state_of(pid_t process) {
+    char path[64], room[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)process);
+    const char *end = read_small(path, room, sizeof room) > 0 ? strrchr(room, ')') : NULL;
+    return end && end[1] == ' ' ? end[2] : '\0';
+}
+
+/* {"count":N}: children that end and are not waited for. The op ends with them unwaited. */
+static void op_zombies(void) {
+    int error;
+    size_t forked = fork_many(count_argument("count", MOST_CHILDREN), leave, &error), zombies = 0;
+    for (int tries = 0; tries < 50 && zombies < forked; tries++) {
+        pause_for(10);
+        zombies = 0;
+        for (size_t i = 0; i < forked; i++) zombies += state_of(children[i]) == 'Z';
+    }
+    put("{");
+    put_int_member("forked", (int64_t)forked);
+    put_int_member("zombies", (int64_t)zombies);
+    separate();
+    put_errno(error);
+    put("}");
+}
+
+static void *spin_thread(void *argument) {
+    for (volatile unsigned turns = 0;; turns++) {
+    }
+    return argument;
+}
+
+/* {"threads":N,"ms":M}: N busy threads; with M they end after that and the op tells the count. */
+static void op_spin_threads(void) {
+    size_t count = count_argument("threads", MOST_THREADS), started = 0;
+    int error = 0;
+    while (started < count && error == 0) {
+        pthread_t thread;
+        error = pthread_create(&thread, NULL, spin_thread, NULL);
+        if (error == 0) started++;
+    }
+    pause_for(number_or("ms", LIFETIME_SECONDS * 1000));
+    put_count_object("started", started, error);
+}
+
+/* In a session of its own, twice removed from us, and not to be ended with us. */
+static void daemonise(bool keep_streams, unsigned seconds) {
+    pid_t child = fork();
+    if (child != 0) {
+        if (child > 0) wait_for(child);
+        return;
+    }
+    setsid();
+    if (fork() != 0) _exit(0);
+    alarm(seconds);
+    if (!keep_streams)
+        for (int fd = 0; fd < 3; fd++) close(fd);
+    wait_forever();
+}
+
+/* {"seconds":N,"streams":"open"|"closed","hold_ms":M}: leaves a daemon and ends M ms later. */
+static void op_daemonise(void) {
+    char streams[16];
+    string("streams", streams, sizeof streams, "closed");
+    put("{\"ok\":true}");
+    flush();
+    daemonise(strcmp(streams, "open") == 0, (unsigned)number_or("seconds", LIFETIME_SECONDS));
+    pause_for(number_or("hold_ms", 0));
+}
+
+/* {"seconds":N}: ends at once with its output written; a child in the background keeps standard
+ * output and error open. */
+static void op_hold_pipe(void) {
+    put("{\"ok\":true}");
+    flush();
+    if (fork() != 0) return;
+    alarm((unsigned)number_or("seconds", LIFETIME_SECONDS));
+    wait_forever();
+}
+
+static void ignore(int signal) { (void)signal; }
+
+/* {"how":"sleep"|"spin"}: ends on no signal that can be caught, and on none that can be ignored. */
+static void op_ignore_signals(void) {
+    char how[16];
+    string("how", how, sizeof how, "sleep");
+    alarm(0);
+    for (int signal = 1; signal <= 64; signal++) {
+        struct sigaction action = {.sa_handler = ignore};
+        sigaction(signal, &action, NULL);
+    }
+    prctl(PR_SET_PDEATHSIG, 0);
+    int64_t end = milliseconds(CLOCK_MONOTONIC) + LIFETIME_SECONDS * 1000;
+    while (milliseconds(CLOCK_MONOTONIC) < end)
+        if (strcmp(how, "sleep") == 0) pause_for(100);
+    put("{\"ok\":true}");
+}
+
+/* {"signal":N}: sends it to itself; 6 is abort(3). Process 1 of a namespace survives its own
+ * signals, so `pid` stands beside the answer. */
+static void op_signal_self(void) {
+    int signal = (int)number("signal");
+    if (signal == SIGABRT) abort();
+    int error = error_of(kill(getpid(), signal));
+    pause_for(50);
+    put("{\"survived\":true");
+    put_int_member("pid", getpid());
+    put_int_member("errno", error);
+    put("}");
+}
+
+static int allocate_touched(const void *with) {
+    uint64_t wanted = *(const uint64_t *)with;
+    for (uint64_t done = 0; done < wanted; done += MIB) {
+        char *chunk = malloc(MIB);
+        if (!chunk) return ENOMEM;
+        for (size_t at = 0; at < MIB; at += PAGE) chunk[at] = 1;
+        keep(chunk);
+    }
+    return 0;
+}
+
+/* {"bytes":N}: a child allocates; we tell its end, `result`: 0, an errno, or minus a signal. */
+static void op_oom_child(void) {
+    uint64_t bytes = number("bytes");
+    int result = in_child(allocate_touched, &bytes);
+    put("{");
+    put_int_member("result", result);
+    put("}");
+}
+
+/* {"ms":N,"code":C}: closes its three streams, lives on for N ms, ends with status C. */
+static void op_close_streams(void) {
+    put("{\"ok\":true}");
+    flush();
+    for (int fd = 0; fd < 3; fd++) close(fd);
+    pause_for((int64_t)number("ms"));
+    _exit((int)number_or("code", 0));
+}
+
+/* A JSON document that stops in the middle. */
+static void op_partial_json(void) { put("{\"a\":[1,2"); }
+
+/* Writes and ends without having read its input: see `unread_input`. */
+static void op_stdin_partial(void) { put("{\"read\":0}"); }
+
+/* Whether the input, which the file tells as well, asks for standard input to be left alone. */
+static bool unread_input(void) {
+    static const char WANTED[] = "{\"op\":\"stdin_partial\"";
+    char start[sizeof WANTED];
+    return read_small(INPUT_FILE, start, sizeof start) == sizeof WANTED - 1 &&
+           strcmp(start, WANTED) == 0;
+}
+
+static void put_limit(rlim_t value) { put_int(value == RLIM_INFINITY ? -1 : (int64_t)value); }
+
+static const struct {
+    const char *name;
+    int resource;
+} LIMITS[] = {
+    {"cpu", RLIMIT_CPU},           {"fsize", RLIMIT_FSIZE},
+    {"data", RLIMIT_DATA},         {"stack", RLIMIT_STACK},
+    {"core", RLIMIT_CORE},         {"rss", RLIMIT_RSS},
+    {"nproc", RLIMIT_NPROC},       {"nofile", RLIMIT_NOFILE},
+    {"memlock", RLIMIT_MEMLOCK},   {"as", RLIMIT_AS},
+    {"locks", RLIMIT_LOCKS},       {"sigpending", RLIMIT_SIGPENDING},
+    {"msgqueue", RLIMIT_MSGQUEUE}, {"nice", RLIMIT_NICE},
+    {"rtprio", RLIMIT_RTPRIO},     {"rttime", RLIMIT_RTTIME},
+};
+
+/* The limits of the process, [soft, hard] each; -1 is no limit. */
+static void put_limits(void) {
+    put("{");
+    for (size_t i = 0; i < sizeof LIMITS / sizeof *LIMITS; i++) {
+        struct rlimit limit = {0};
+        getrlimit((__rlimit_resource_t)LIMITS[i].resource, &limit);
+        key(LIMITS[i].name);
+        put("[");
+        put_limit(limit.rlim_cur);
+        put(",");
+        put_limit(limit.rlim_max);
+        put("]");
+    }
+    put("}");
+}
+
+/* One above the hard limit of each, where there is one: an errno, or -1 where there is none. */
+static void op_rlimit_raise(void) {
+    put("{");
+    for (size_t i = 0; i < sizeof LIMITS / sizeof *LIMITS; i++) {
+        struct rlimit limit = {0};
+        __rlimit_resource_t resource = (__rlimit_resource_t)LIMITS[i].resource;
+        getrlimit(resource, &limit);
+        if (limit.rlim_max == RLIM_INFINITY) {
+            put_int_member(LIMITS[i].name, -1);
+            continue;
+        }
+        limit.rlim_max++;
+        put_int_member(LIMITS[i].name, error_of(setrlimit(resource, &limit)));
+    }
+    put("}");
+}

@@ -1,0 +1,319 @@
+//! The tier as the engine sees it.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axo_core::{
+    BoxFuture, Capabilities, Executor, Finished, Form, GrantKind, LimitKind, MAX_INPUT_BYTES,
+    Outcome, PlacedCall, Readiness, Run, RunError, SpecId, Tier, ToolSpec,
+};
+use axo_runner::{Bind, Prepare, Scratch, Stage};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+
+use crate::failed::{Failed, failed};
+use crate::host::{self, Host, Lacking};
+use crate::pool::{Key, Pool};
+use crate::runner::{Ended, Waiting};
+use crate::seccomp;
+use crate::spec::{self, Placed};
+use crate::tool::{self, ImageSource, Tool};
+use crate::call;
+
+/// What the tier runs, enforces and grants.
+const CAPABILITIES: Capabilities = Capabilities {
+    forms: &[Form::Bundle, Form::Image],
+    limits: &[
+        LimitKind::Wall,
+        LimitKind::Cpu,
+        LimitKind::Memory,
+        LimitKind::Pids,
+        LimitKind::Files,
+        LimitKind::Disk,
+        LimitKind::Output,
+    ],
+    grants: &[GrantKind::Env, GrantKind::Mounts],
+};
+/// Files and directories in a tool's scratch space.
+const SCRATCH_INODES: u64 = 8192;
+/// Where a runner mounts its stage, in its own mount namespace, if the place that was configured
+/// cannot be searched by other users, whom the sandbox's are.
+const FALLBACK_STAGE: &str = "/tmp";
+
+/// How the tier works on this host.
+#[derive(Clone, Debug)]
+pub struct OciConfig {
+    /// Directory that runners mount their private stage on. Nothing is written to it on the host.
+    pub stage: PathBuf,
+    /// The image store; without one, images do not run.
+    pub images: Option<PathBuf>,
+    /// Patterns of image references that a call may pull.
+    pub trusted_images: Vec<String>,
+    /// Most calls at once; further ones wait.
+    pub concurrency: u32,
+    /// Containers that are kept ready, a tool.
+    pub warm: usize,
+}
+
+/// Tier 2.
+pub struct OciExecutor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    host: Result<Host, Lacking>,
+    stage: Stage,
+    images: ImageSource,
+    turns: Semaphore,
+    pool: Pool,
+    /// Images that were opened, by the tool's loading: an image does not change.
+    opened: Mutex<HashMap<SpecId, Arc<Tool>>>,
+    /// One filling at a time: it is for idle moments.
+    filling: AsyncMutex<()>,
+}
+
+impl OciExecutor {
+    /// A tier that works as `config` says. Looks at the host, and starts nothing.
+    #[must_use]
+    pub fn new(config: OciConfig) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                host: Host::examine(),
+                stage: Stage::at(stage_directory(&config.stage)),
+                images: ImageSource {
+                    store: config.images,
+                    trusted: config.trusted_images,
+                },
+                turns: Semaphore::new(config.concurrency.max(1) as usize),
+                pool: Pool::new(config.warm),
+                opened: Mutex::default(),
+                filling: AsyncMutex::default(),
+            }),
+        }
+    }
+}
+
+impl Drop for OciExecutor {
+    fn drop(&mut self) {
+        // A filling that is under way keeps the pool for a moment, but puts nothing there any more.
+        self.inner.turns.close();
+        self.inner.pool.drain();
+    }
+}
+
+/// The first of the configured place and the usual one that every user may search.
+fn stage_directory(configured: &Path) -> PathBuf {
+    use std::os::unix::fs::MetadataExt as _;
+    let searchable = configured.is_absolute()
+        && configured.ancestors().all(|path| {
+            path.symlink_metadata()
+                .is_ok_and(|m| m.is_dir() && m.mode() & 0o001 != 0)
+        });
+    if searchable {
+        configured.to_owned()
+    } else {
+        FALLBACK_STAGE.into()
+    }
+}
+
+impl Inner {
+    /// Reads as the way of a call on this tier.
+    async fn run(self: &Arc<Self>, call: PlacedCall) -> Result<Outcome, Failed> {
+        let host = self.host.as_ref().map_err(Failed::from)?;
+        let tool = self.tool(call.spec(), host).await?;
+        let order = Order::new(&call, &tool)?;
+        let _turn = self.turns.acquire().await.map_err(|_| Failed::Closed)?;
+        let waiting = match self.pool.take(&order.key) {
+            Some(waiting) => waiting,
+            None => self.make(host, &tool, &order).await?,
+        };
+        let (finished, ended): (Finished, Ended) = call::run(waiting, &tool, &call).await?;
+        // The outcome is told when nothing of the sandbox is left.
+        ended.gone().await?;
+        self.fill(tool, order);
+        Ok(call.conclude(finished))
+    }
+
+    async fn prepare(self: &Arc<Self>, call: &PlacedCall) -> Result<(), Failed> {
+        let host = self.host.as_ref().map_err(Failed::from)?;
+        let tool = self.tool(call.spec(), host).await?;
+        let order = Order::new(call, &tool)?;
+        let waiting = self.make(host, &tool, &order).await?;
+        self.pool.put(order.key, waiting);
+        Ok(())
+    }
+
+    /// The tool, opened. A bundle is looked at for every call, because it may have changed.
+    async fn tool(&self, spec: &ToolSpec, host: &Host) -> Result<Arc<Tool>, Failed> {
+        let known = |id| {
+            let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            opened.get(&id).cloned()
+        };
+        if let Some(tool) = known(spec.id()) {
+            return Ok(tool);
+        }
+        let tool = tool::open(spec, &host.users, &self.images).await?;
+        let tool = Arc::new(tool);
+        if matches!(spec.run, Run::Image { .. }) {
+            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            opened.insert(spec.id(), Arc::clone(&tool));
+        }
+        Ok(tool)
+    }
+
+    /// A new container.
+    async fn make(&self, host: &Host, tool: &Tool, order: &Order) -> Result<Waiting, Failed> {
+        let id = uuid::Uuid::new_v4().to_string();
+        let (cgroup, cgroups_path) = host.cgroups.of_sandbox(&id);
+        let placed = Placed {
+            stage: &self.stage,
+            cgroups_path: &cgroups_path,
+            limits_swap: host.cgroups.limits_swap(),
+        };
+        let targets = spec::bind_targets(tool, &order.mounts);
+        let prepare = Prepare {
+            id,
+            stage: self.stage.path().to_owned(),
+            config: spec::config(tool, &order.limits, &order.mounts, &placed).to_string(),
+            seccomp: seccomp::filters()?.to_vec(),
+            users: host.users.users(tool.user, !order.mounts.is_empty()),
+            cgroup,
+            scratch: Scratch {
+                bytes: order.limits.disk.bytes(),
+                inodes: SCRATCH_INODES,
+            },
+            input_bytes: MAX_INPUT_BYTES as u64,
+            files: order.limits.files,
+            mount_points: tool::mount_points(targets.iter().map(|(target, _)| *target)),
+            binds: targets
+                .iter()
+                .map(|(_, read_only)| Bind {
+                    read_only: *read_only,
+                })
+                .collect(),
+        };
+        let sources: Vec<_> = tool
+            .files
+            .iter()
+            .chain(&order.sources)
+            .map(|source| source.as_fd())
+            .collect();
+        Ok(Waiting::make(prepare, &tool.root, &sources).await?)
+    }
+
+    /// Makes containers for later calls, in the background.
+    fn fill(self: &Arc<Self>, tool: Arc<Tool>, order: Order) {
+        if self.pool.wants(&order.key) == 0 {
+            return;
+        }
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            let _one_at_a_time = inner.filling.lock().await;
+            while inner.pool.wants(&order.key) > 0 && !inner.turns.is_closed() {
+                let Ok(host) = &inner.host else { return };
+                match inner.make(host, &tool, &order).await {
+                    Ok(waiting) if !inner.turns.is_closed() => {
+                        inner.pool.put(order.key.clone(), waiting);
+                    }
+                    Ok(_) => return,
+                    Err(error) => {
+                        // The next call makes its own, and is told.
+                        tracing::warn!(%error, "a warm container was not made");
+                        return;
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// What a container of a call is made of, beside the tool.
+struct Order {
+    key: Key,
+    limits: axo_core::EffectiveLimits,
+    mounts: Vec<axo_core::Mount>,
+    /// The sources of the mounts, opened.
+    sources: Vec<OwnedFd>,
+}
+
+impl Order {
+    fn new(call: &PlacedCall, tool: &Tool) -> Result<Self, Failed> {
+        let mounts = call.mounts().to_vec();
+        let sources = mounts
+            .iter()
+            .map(|mount| {
+                tool::open_directory(&mount.source).map_err(|source| Failed::Mount {
+                    mount: mount.to_string(),
+                    source,
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        tool::check_targets(tool, &mounts)?;
+        let limits = *call.limits();
+        let opened: Vec<_> = sources.iter().map(tool::identity).collect();
+        // The time limit is ours to keep; everything else is the container's.
+        let made_of = format!(
+            "{} {:?} {} {:?} {:?} {:?}",
+            tool.identity,
+            (limits.cpu, limits.memory, limits.pids),
+            limits.files,
+            limits.disk,
+            mounts,
+            opened,
+        );
+        Ok(Self {
+            key: Key {
+                tool: call.spec().id(),
+                made_of,
+            },
+            limits,
+            mounts,
+            sources,
+        })
+    }
+}
+
+impl Executor for OciExecutor {
+    fn tier(&self) -> Tier {
+        Tier::Oci
+    }
+
+    fn readiness(&self) -> Readiness {
+        match &self.inner.host {
+            Ok(_) => Readiness::Ready(CAPABILITIES),
+            Err(lacking) => Readiness::Unavailable {
+                reason: lacking.reason.clone(),
+                fix: lacking.fix.clone(),
+            },
+        }
+    }
+
+    fn run(&self, call: PlacedCall) -> BoxFuture<'_, Result<Outcome, RunError>> {
+        let spec = Arc::clone(call.spec());
+        Box::pin(async move { self.inner.run(call).await.map_err(|e| failed(&spec, e)) })
+    }
+
+    fn prepare<'a>(&'a self, call: &'a PlacedCall) -> BoxFuture<'a, Result<(), RunError>> {
+        Box::pin(async move {
+            self.inner
+                .prepare(call)
+                .await
+                .map_err(|e| failed(call.spec(), e))
+        })
+    }
+}
+
+/// Removes the cgroups whose runner is gone, and kills what is in them; with `dry_run`, only finds
+/// them. Answers their paths. Everything else of a sandbox goes with its runner.
+///
+/// # Errors
+/// If the host's cgroups cannot be listed.
+pub fn reap(dry_run: bool) -> io::Result<Vec<PathBuf>> {
+    match Host::examine() {
+        Ok(host) => host::reap(&host.cgroups, dry_run),
+        // Where no sandbox can be made, none was left.
+        Err(_) => Ok(Vec::new()),
+    }
+}

@@ -1,0 +1,320 @@
+//! Where sandboxes are accounted and limited: cgroup v1 (alone or hybrid), v2, or systemd's scopes.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use axo_runner::Cgroup;
+use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::Lacking;
+
+/// What every sandbox's cgroup is called, before its identity.
+const PREFIX: &str = "axocoatl-";
+/// The controllers that limits need.
+const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+const ROOT: &str = "/sys/fs/cgroup";
+/// Most depth of cgroups that is looked at.
+const MAX_DEPTH: usize = 32;
+
+/// How this host accounts sandboxes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CgroupHost {
+    /// The mount points of the hierarchies, and whether swap can be limited.
+    V1 { hierarchies: Vec<PathBuf>, swap: bool },
+    /// The directory whose children sandboxes are.
+    V2 { parent: PathBuf },
+    /// Systemd makes scopes, asked over this D-Bus; none is the system's.
+    Systemd { bus: Option<String> },
+}
+
+impl CgroupHost {
+    pub(super) fn examine() -> Result<Self, Lacking> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(|e| {
+            Lacking::new(
+                format!("/proc/self/mountinfo cannot be read: {e}"),
+                "mount proc on /proc",
+            )
+        })?;
+        match Hierarchies::of(&mounts) {
+            Hierarchies::V1(hierarchies) => v1(hierarchies),
+            Hierarchies::V2 => v2(),
+            Hierarchies::None => Err(Lacking::new(
+                "no cgroup file system is mounted on /sys/fs/cgroup",
+                "as root: mount -t cgroup2 none /sys/fs/cgroup",
+            )),
+        }
+    }
+
+    /// The cgroup of a sandbox, and what `config.json` calls it.
+    pub(crate) fn of_sandbox(&self, id: &str) -> (Cgroup, String) {
+        match self {
+            Self::V1 { hierarchies, .. } => (
+                Cgroup::Directories(
+                    hierarchies
+                        .iter()
+                        .map(|hierarchy| hierarchy.join(format!("{PREFIX}{id}")))
+                        .collect(),
+                ),
+                format!("/{PREFIX}{id}"),
+            ),
+            Self::V2 { parent } => {
+                let directory = parent.join(format!("{PREFIX}{id}"));
+                let inside = directory.strip_prefix(ROOT).unwrap_or(&directory);
+                let path = format!("/{}", inside.display());
+                (Cgroup::Directories(vec![directory]), path)
+            }
+            Self::Systemd { bus } => {
+                let slice = if bus.is_some() { "user" } else { "system" };
+                (
+                    Cgroup::Systemd { bus: bus.clone() },
+                    format!("{slice}.slice:axocoatl:{id}"),
+                )
+            }
+        }
+    }
+
+    /// Whether a swap limit is written beside the memory limit.
+    pub(crate) fn limits_swap(&self) -> bool {
+        match self {
+            Self::V1 { swap, .. } => *swap,
+            Self::V2 { parent } => {
+                // The root has no such file; its children have it where swap is accounted.
+                Path::new("/proc/swaps").exists() && parent.exists()
+            }
+            Self::Systemd { .. } => true,
+        }
+    }
+
+    /// In which directories sandboxes of ours may lie.
+    fn parents(&self) -> Vec<PathBuf> {
+        match self {
+            Self::V1 { hierarchies, .. } => hierarchies.clone(),
+            Self::V2 { parent } => vec![parent.clone()],
+            // A scope goes with its last process.
+            Self::Systemd { .. } => Vec::new(),
+        }
+    }
+}
+
+/// Removes the cgroups whose runner is gone, and kills what is in them; with `dry_run`, only finds
+/// them. Answers their paths.
+///
+/// # Errors
+/// If a directory that may hold some cannot be listed.
+pub(crate) fn reap(host: &CgroupHost, dry_run: bool) -> io::Result<Vec<PathBuf>> {
+    let mut dead = Vec::new();
+    for parent in host.parents() {
+        for entry in std::fs::read_dir(&parent)? {
+            let entry = entry?;
+            let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+            if ours && entry.file_type()?.is_dir() && is_dead(&entry.path()) {
+                dead.push(entry.path());
+            }
+        }
+    }
+    if !dry_run {
+        dead.retain(|directory| remove(directory));
+    }
+    Ok(dead)
+}
+
+/// A runner holds a lock on each directory of its sandbox.
+fn is_dead(directory: &Path) -> bool {
+    let Ok(file) = File::open(directory) else {
+        return false;
+    };
+    let free = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    // One that was made this moment is not locked yet; it is empty, and its runner makes it anew.
+    free && directory.exists()
+}
+
+fn remove(directory: &Path) -> bool {
+    const TRIES: u32 = 100;
+    for _ in 0..TRIES {
+        match std::fs::remove_dir(directory) {
+            Ok(()) => return true,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return true,
+            Err(_) => {}
+        }
+        let members = std::fs::read_to_string(directory.join("cgroup.procs"));
+        for pid in members.unwrap_or_default().lines() {
+            if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    false
+}
+
+/// What `/proc/self/mountinfo` says about cgroups.
+#[derive(Debug, PartialEq, Eq)]
+enum Hierarchies {
+    V1(Vec<PathBuf>),
+    V2,
+    None,
+}
+
+impl Hierarchies {
+    fn of(mountinfo: &str) -> Self {
+        let mut v1 = Vec::new();
+        let mut v2 = false;
+        for line in mountinfo.lines() {
+            let Some((before, after)) = line.split_once(" - ") else {
+                continue;
+            };
+            let place = before.split(' ').nth(4).unwrap_or_default();
+            let mut after = after.split(' ');
+            match after.next() {
+                Some("cgroup2") => v2 |= place == ROOT,
+                // A named hierarchy has no controller.
+                Some("cgroup")
+                    if place.starts_with(ROOT) && !after.any(|word| word.contains("name=")) =>
+                {
+                    v1.push(PathBuf::from(place));
+                }
+                _ => {}
+            }
+        }
+        match (v1.is_empty(), v2) {
+            (false, _) => Self::V1(v1),
+            (true, true) => Self::V2,
+            (true, false) => Self::None,
+        }
+    }
+}
+
+fn v1(hierarchies: Vec<PathBuf>) -> Result<CgroupHost, Lacking> {
+    for controller in CONTROLLERS {
+        let found = hierarchies.iter().find(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.split(',').any(|part| part == controller)
+        });
+        let Some(hierarchy) = found else {
+            return Err(Lacking::new(
+                format!("cgroup v1 has no {controller} controller, so a limit cannot be enforced"),
+                format!(
+                    "as root: mkdir {ROOT}/{controller} && mount -t cgroup -o {controller} none {ROOT}/{controller}"
+                ),
+            ));
+        };
+        if access(hierarchy, Access::WRITE_OK).is_err() {
+            return Err(Lacking::new(
+                format!(
+                    "cgroup v1 belongs to root ({} cannot be written), so no limit can be enforced",
+                    hierarchy.display()
+                ),
+                "run axocoatl as root, or boot the host with cgroup v2 (systemd.unified_cgroup_hierarchy=1)",
+            ));
+        }
+    }
+    let swap = hierarchies
+        .iter()
+        .any(|path| path.join("memory.memsw.limit_in_bytes").exists());
+    Ok(CgroupHost::V1 { hierarchies, swap })
+}
+
+fn v2() -> Result<CgroupHost, Lacking> {
+    let root = rustix::process::geteuid().is_root();
+    if Path::new("/run/systemd/system").exists() {
+        if root && Path::new("/run/dbus/system_bus_socket").exists() {
+            return Ok(CgroupHost::Systemd { bus: None });
+        }
+        if let Some(bus) = user_bus().filter(|_| !root) {
+            return Ok(CgroupHost::Systemd { bus: Some(bus) });
+        }
+    }
+    let own = own_cgroup().unwrap_or_default();
+    let own = Path::new(ROOT).join(own.trim_start_matches('/'));
+    own.ancestors()
+        .take(MAX_DEPTH)
+        .take_while(|path| path.starts_with(ROOT))
+        .find(|path| can_hold_sandboxes(path))
+        .map(|parent| CgroupHost::V2 {
+            parent: parent.to_owned(),
+        })
+        .ok_or_else(|| {
+            Lacking::new(
+                "no cgroup is delegated to this user, so no limit on memory, processes or processor \
+                 time can be enforced",
+                "start it in a delegated cgroup: systemd-run --user --scope -p Delegate=yes axocoatl …; \
+                 or run axocoatl as root",
+            )
+        })
+}
+
+/// Whether children of this cgroup have the controllers that limits need, and we may make some.
+fn can_hold_sandboxes(directory: &Path) -> bool {
+    let writable = |file: &str| access(directory.join(file), Access::WRITE_OK).is_ok();
+    if access(directory, Access::WRITE_OK).is_err() || !writable("cgroup.procs") {
+        return false;
+    }
+    let enabled = || {
+        let text = std::fs::read_to_string(directory.join("cgroup.subtree_control"));
+        let text = text.unwrap_or_default();
+        CONTROLLERS
+            .iter()
+            .all(|controller| text.split_whitespace().any(|word| word == *controller))
+    };
+    if enabled() {
+        return true;
+    }
+    // Enabling is refused where processes are in the cgroup itself, unless it is the root.
+    let wanted = CONTROLLERS.map(|controller| format!("+{controller}"));
+    let _ = std::fs::write(directory.join("cgroup.subtree_control"), wanted.join(" "));
+    enabled()
+}
+
+/// The cgroup of this process on cgroup v2.
+fn own_cgroup() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    Some(line.to_owned())
+}
+
+/// Where the user's own systemd listens.
+fn user_bus() -> Option<String> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let by_runtime = || {
+        let path = format!("{}/bus", variable("XDG_RUNTIME_DIR")?);
+        Path::new(&path)
+            .exists()
+            .then(|| format!("unix:path={path}"))
+    };
+    variable("DBUS_SESSION_BUS_ADDRESS").or_else(by_runtime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_layout_of_cgroups_is_told_from_the_others() {
+        let hybrid = "30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+            31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+            32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
+            33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(
+            Hierarchies::of(hybrid),
+            Hierarchies::V1(vec!["/sys/fs/cgroup/cpu".into()])
+        );
+        let unified = "30 24 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n";
+        assert_eq!(Hierarchies::of(unified), Hierarchies::V2);
+        assert_eq!(Hierarchies::of("garbage\n"), Hierarchies::None);
+    }
+
+    #[test]
+    fn a_sandbox_on_v2_lies_in_the_parent_and_is_named_from_the_root() {
+        let host = CgroupHost::V2 {
+            parent: "/sys/fs/cgroup/a/b".into(),
+        };
+        let (cgroup, path) = host.of_sandbox("x");
+        assert_eq!(path, "/a/b/axocoatl-x");
+        assert_eq!(
+            cgroup,
+            Cgroup::Directories(vec!["/sys/fs/cgroup/a/b/axocoatl-x".into()])
+        );
+    }
+}

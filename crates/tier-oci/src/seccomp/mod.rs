@@ -1,0 +1,155 @@
+//! The system calls a tool may make.
+//!
+//! The starting point is the default profile that Docker publishes (moby, `profiles/seccomp`), for a
+//! container without capabilities. Stricter than it: no `ptrace`, no `process_vm_*`, `pidfd_getfd`,
+//! `vmsplice`, `memfd_secret` and `name_to_handle_at`, and of socket families only those of ordinary
+//! programs. Whatever is not allowed fails with `EPERM`.
+
+mod allowed;
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
+
+/// Every `CLONE_NEW*` flag of `clone(2)`.
+const CLONE_NAMESPACES: u64 = 0x7e02_0000;
+/// `personality(2)` domains that change nothing that matters: Linux, 32-bit Linux, each also without
+/// address randomisation's reverse (`UNAME26`), and the query.
+const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+/// `AF_UNIX`, `AF_INET`, `AF_INET6`, and `AF_NETLINK`, which C libraries list interfaces by.
+const SOCKET_FAMILIES: [u64; 4] = [1, 2, 10, 16];
+
+const EPERM: u32 = 1;
+const ENOSYS: u32 = 38;
+
+/// Why there is no filter.
+#[derive(Debug, thiserror::Error)]
+#[error("compiling the seccomp filter for {arch}")]
+pub(crate) struct SeccompError {
+    arch: &'static str,
+    source: seccompiler::BackendError,
+}
+
+/// The filters, in the order they are installed, packed for the runner. Compiled once.
+pub(crate) fn filters() -> Result<&'static [Vec<u64>], SeccompError> {
+    static FILTERS: OnceLock<Vec<Vec<u64>>> = OnceLock::new();
+    if let Some(filters) = FILTERS.get() {
+        return Ok(filters);
+    }
+    let compiled = compile().map_err(|source| SeccompError {
+        arch: std::env::consts::ARCH,
+        source,
+    })?;
+    Ok(FILTERS.get_or_init(|| compiled.iter().map(pack).collect()))
+}
+
+fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    // The kernel answers with the sternest of all filters, so clone3, which the second allows, ends
+    // here. Its flags are in memory, where no filter can see them; without it libraries use clone.
+    let no_clone3 = SeccompFilter::new(
+        BTreeMap::from([(allowed::CLONE3, Vec::new())]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(ENOSYS),
+        arch,
+    )?;
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = allowed::ALWAYS
+        .iter()
+        .map(|call| (*call, Vec::new()))
+        .collect();
+    rules.insert(allowed::CLONE3, Vec::new());
+    rules.insert(
+        allowed::CLONE,
+        vec![first_argument(SeccompCmpOp::MaskedEq(CLONE_NAMESPACES), 0)?],
+    );
+    rules.insert(allowed::PERSONALITY, first_one_of(&PERSONALITIES)?);
+    rules.insert(allowed::SOCKET, first_one_of(&SOCKET_FAMILIES)?);
+    let allow_listed = SeccompFilter::new(
+        rules,
+        SeccompAction::Errno(EPERM),
+        SeccompAction::Allow,
+        arch,
+    )?;
+    Ok([no_clone3.try_into()?, allow_listed.try_into()?])
+}
+
+fn first_one_of(values: &[u64]) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    values
+        .iter()
+        .map(|value| first_argument(SeccompCmpOp::Eq, *value))
+        .collect()
+}
+
+fn first_argument(
+    operation: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompRule, seccompiler::BackendError> {
+    // The kernel looks at the lower half of these arguments only.
+    let length = match operation {
+        SeccompCmpOp::Eq => SeccompCmpArgLen::Dword,
+        _ => SeccompCmpArgLen::Qword,
+    };
+    SeccompRule::new(vec![SeccompCondition::new(0, length, operation, value)?])
+}
+
+/// As the protocol with the runner has it.
+fn pack(program: &BpfProgram) -> Vec<u64> {
+    program
+        .iter()
+        .map(|instruction| {
+            u64::from(instruction.code) << 48
+                | u64::from(instruction.jt) << 40
+                | u64::from(instruction.jf) << 32
+                | u64::from(instruction.k)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lets_a_tool_look_at_others_or_load_code_into_the_kernel_is_not_allowed() {
+        for call in [
+            libc::SYS_ptrace,
+            libc::SYS_process_vm_readv,
+            libc::SYS_process_vm_writev,
+            libc::SYS_pidfd_getfd,
+            libc::SYS_vmsplice,
+            libc::SYS_memfd_secret,
+            libc::SYS_name_to_handle_at,
+            libc::SYS_open_by_handle_at,
+            libc::SYS_mount,
+            libc::SYS_fsopen,
+            libc::SYS_open_tree,
+            libc::SYS_pivot_root,
+            libc::SYS_unshare,
+            libc::SYS_setns,
+            libc::SYS_bpf,
+            libc::SYS_io_uring_setup,
+            libc::SYS_userfaultfd,
+            libc::SYS_perf_event_open,
+            libc::SYS_keyctl,
+            libc::SYS_add_key,
+            libc::SYS_request_key,
+            libc::SYS_init_module,
+            libc::SYS_kexec_load,
+            libc::SYS_kcmp,
+        ] {
+            assert!(!allowed::ALWAYS.contains(&call), "{call}");
+        }
+    }
+
+    #[test]
+    fn the_filters_compile_and_fit_in_a_message() {
+        let filters = filters().unwrap();
+        assert_eq!(filters.len(), 2);
+        // 4096 instructions are the kernel's limit for one filter.
+        assert!(filters.iter().all(|filter| filter.len() < 4096));
+    }
+}

@@ -1,0 +1,149 @@
+//! The `config.json` of a sandbox: everything that confines a tool but its seccomp filter, which the
+//! runner installs itself.
+
+use axo_core::{EffectiveLimits, Mount, MountMode};
+use axo_runner::Stage;
+use serde_json::{Value, json};
+
+use crate::tool::Tool;
+
+/// Hidden from the tool: files become `/dev/null`, directories empty.
+const MASKED: [&str; 12] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/interrupts",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+/// Cannot be written by the tool, whoever it is.
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+/// Period in which a share of processor time is counted, in microseconds: the kernel's default.
+const CPU_PERIOD: u64 = 100_000;
+/// Least quota the kernel takes, in microseconds.
+const LEAST_CPU_QUOTA: f64 = 1_000.0;
+/// Where a tool's own files are.
+const TOOL_FILES: &str = "/tool";
+
+/// What the host has its say in.
+pub(crate) struct Placed<'a> {
+    pub(crate) stage: &'a Stage,
+    pub(crate) cgroups_path: &'a str,
+    pub(crate) limits_swap: bool,
+}
+
+/// Where each bind of a sandbox goes, in the order in which its sources are handed over.
+pub(crate) fn bind_targets<'a>(tool: &Tool, mounts: &'a [Mount]) -> Vec<(&'a str, bool)> {
+    let files = tool.files.is_some().then_some((TOOL_FILES, true));
+    files
+        .into_iter()
+        .chain(
+            mounts
+                .iter()
+                .map(|mount| (mount.target.as_str(), mount.mode == MountMode::ReadOnly)),
+        )
+        .collect()
+}
+
+/// The configuration, but for the user namespace, which the runner makes and adds.
+pub(crate) fn config(
+    tool: &Tool,
+    limits: &EffectiveLimits,
+    mounts: &[Mount],
+    placed: &Placed<'_>,
+) -> Value {
+    let (uid, gid) = tool.user;
+    let namespaces =
+        ["pid", "network", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({"type": kind}));
+    json!({
+        "ociVersion": "1.0.2",
+        "hostname": "axocoatl",
+        "root": {"path": "rootfs", "readonly": true},
+        "process": {
+            "terminal": false,
+            "user": {"uid": uid, "gid": gid},
+            // What runs comes with the call; libcontainer only checks that there is something.
+            "args": tool.args.first().into_iter().collect::<Vec<_>>(),
+            "env": [],
+            "cwd": tool.directory,
+            "noNewPrivileges": true,
+            // All five sets, explicitly: a set that is left out is inherited.
+            "capabilities": {
+                "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": []
+            },
+        },
+        "mounts": mount_list(tool, mounts, placed.stage),
+        "linux": {
+            "cgroupsPath": placed.cgroups_path,
+            "namespaces": namespaces,
+            "resources": resources(limits, placed.limits_swap),
+            "maskedPaths": MASKED,
+            "readonlyPaths": READ_ONLY,
+        },
+    })
+}
+
+fn mount_list(tool: &Tool, mounts: &[Mount], stage: &Stage) -> Vec<Value> {
+    let bind = |source: std::path::PathBuf, target: &str, options: &[&str]| {
+        let options = [&["bind", "nosuid", "nodev"], options].concat();
+        json!({"destination": target, "type": "bind", "source": source, "options": options})
+    };
+    let mut all = vec![
+        json!({
+            "destination": "/proc", "type": "proc", "source": "proc",
+            "options": ["nosuid", "noexec", "nodev"],
+        }),
+        json!({
+            "destination": "/sys", "type": "sysfs", "source": "sysfs",
+            "options": ["nosuid", "noexec", "nodev", "ro"],
+        }),
+        json!({
+            "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+            "options": ["nosuid", "noexec", "strictatime", "mode=755", "size=64k", "nr_inodes=64"],
+        }),
+        // One bounded tmpfs is behind these three.
+        bind(stage.axocoatl(), "/axocoatl", &["rw", "noexec"]),
+        bind(stage.tmp(), "/tmp", &["rw"]),
+        bind(stage.shm(), "/dev/shm", &["rw", "noexec"]),
+        bind(stage.input_file(), "/axocoatl/input.json", &["ro", "noexec"]),
+    ];
+    for (number, (target, read_only)) in bind_targets(tool, mounts).into_iter().enumerate() {
+        let access = if read_only { "ro" } else { "rw" };
+        all.push(bind(stage.mount(number), target, &[access]));
+    }
+    all
+}
+
+fn resources(limits: &EffectiveLimits, limits_swap: bool) -> Value {
+    let memory = limits.memory.bytes();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a share is checked to be between 0.01 and 1024 cores"
+    )]
+    let quota = (limits.cpu.cores() * CPU_PERIOD as f64).max(LEAST_CPU_QUOTA) as u64;
+    let mut resources = json!({
+        "memory": {"limit": memory},
+        "cpu": {"quota": quota, "period": CPU_PERIOD},
+        "pids": {"limit": limits.pids},
+        "devices": [{"allow": false, "access": "rwm"}],
+    });
+    if limits_swap {
+        // Memory and swap together: none of it is swap.
+        resources["memory"]["swap"] = json!(memory);
+    }
+    resources
+}

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axocoatl_isolation::images::Reference;
 use axocoatl_isolation::{
     CpuShare, EnvGrant, HostPort, Mount, Size, Tier, ToolName, parse_duration,
 };
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
 /// Runs the tools of AI agents inside the right amount of isolation.
@@ -22,7 +24,7 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes: the tool's own; 1 doctor, tool ls: something is not well; 2 wrong command line; 124 \
 timed out; 125 we failed, or input or output is not valid; 126 refused by policy, or by a limit or \
-grant that cannot be had; 127 no such tool; 130 interrupted; 134 trapped; 137 out of \
+grant that cannot be had; 127 no such tool or image; 130 interrupted; 134 trapped; 137 out of \
 memory; 143 terminated; 152 out of fuel; 153 too much output.
 
 Policy is read from policy.toml in the configuration directory; AXOCOATL_HOME puts everything \
@@ -35,6 +37,9 @@ pub(crate) enum Command {
     /// List, show, check, add and remove tools
     #[command(subcommand)]
     Tool(Tool),
+    /// Fetch, take in, list, show and remove images
+    #[command(subcommand)]
+    Image(Image),
     /// Show what this host can do: each tier is started for real
     Tiers,
     /// Examine this host and say how to repair what is wrong
@@ -50,8 +55,16 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct Run {
-    /// A tool's name, its directory (a path with a slash), or a .wasm or .wat file
-    pub(crate) tool: String,
+    /// A tool's name, its directory or an OCI bundle's (a path with a slash), or a .wasm or .wat file
+    #[arg(required_unless_present_any = ["image", "command"], conflicts_with = "command")]
+    pub(crate) tool: Option<String>,
+    /// Run an image of the store in place of a tool. The input is null if none is given
+    #[arg(long, value_name = "REF", conflicts_with = "tool")]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) image: Option<String>,
+    /// With --image: the command and its arguments, in place of the image's own
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
     /// The input: one JSON document. Without this and --input-file it is read from standard input
     #[arg(long, value_name = "JSON", conflicts_with = "input_file")]
     pub(crate) input: Option<String>,
@@ -120,12 +133,12 @@ pub(crate) enum Tool {
     Ls,
     /// Show a tool's manifest as it is understood, and where it would run
     Show {
-        /// Its name or directory.
+        /// Its name, its directory or an OCI bundle's, or a .wasm or .wat file.
         tool: String,
     },
     /// Check a tool: manifest, schemas, program, and whether it may run here
     Check {
-        /// Its name, its directory, or a .wasm or .wat file.
+        /// Its name, its directory or an OCI bundle's, or a .wasm or .wat file.
         tool: String,
     },
     /// Check a tool and copy it to the user's tools
@@ -141,6 +154,50 @@ pub(crate) enum Tool {
     },
 }
 
+#[derive(Subcommand, Debug)]
+pub(crate) enum Image {
+    /// Fetch an image from its registry
+    Pull {
+        /// Its name: [registry/]name[:tag][@sha256:…].
+        #[arg(value_name = "REF", value_parser = parse_reference)]
+        reference: Reference,
+        /// Speak to the registry without TLS. Whoever is in between learns passwords, and decides
+        /// what a tag means
+        #[arg(long)]
+        insecure_http: bool,
+    },
+    /// Take in an image: an OCI layout, a `docker save` archive, or a root file system as a tar or
+    /// a directory
+    Import {
+        /// The file or directory. What it is, its content says.
+        #[arg(value_name = "FILE|DIR")]
+        source: PathBuf,
+        /// Give the image this name, in place of the one in the archive
+        #[arg(long, value_name = "REF", value_parser = parse_reference)]
+        name: Option<Reference>,
+    },
+    /// List the images in the store
+    Ls,
+    /// Show an image: how it wants to be run, its names, digests and size
+    Show {
+        /// Its name, its digest, or 12 digits of that.
+        #[arg(value_name = "REF")]
+        reference: String,
+    },
+    /// Remove names, and with its last name an image
+    Rm {
+        /// Names; or digests, which remove the image with all its names.
+        #[arg(value_name = "REF", required = true)]
+        references: Vec<String>,
+    },
+    /// Remove what no image needs: parts of downloads, blobs, unpacked root file systems
+    Gc {
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct Doctor {
     /// Repair what can be repaired. Without it nothing is changed
@@ -153,6 +210,11 @@ pub(crate) struct Gc {
     /// Only say what would be removed
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+fn parse_reference(text: &str) -> Result<Reference, String> {
+    text.parse::<Reference>()
+        .map_err(|e| format!("{e}; write [registry/]name[:tag][@sha256:…]"))
 }
 
 fn parse_cpus(text: &str) -> Result<CpuShare, String> {

@@ -1,8 +1,8 @@
 //! The wire forms: what `--json` prints. The library's own types know nothing of them.
 
 use axocoatl_isolation::{
-    CallError, Denied, Listing, Outcome, Placement, Proof, Termination, TierProof, ToolOutput,
-    ToolSpec, Usage,
+    CallError, Denied, Listing, Outcome, Placement, Proof, Run, Termination, TierProof, ToolOutput,
+    ToolSpec, Usage, WasmSource,
 };
 use serde_json::{Map, Value, json};
 
@@ -157,6 +157,21 @@ pub(crate) fn listing(listing: &Listing) -> Value {
     })
 }
 
+/// What runs, with the keys that a manifest has for it.
+fn run(run: &Run) -> Value {
+    match run {
+        Run::Wasm(WasmSource::File(path)) => json!({ "wasm": path }),
+        Run::Wasm(WasmSource::Bytes(_)) | Run::Function => Value::Null,
+        Run::Bundle(path) => json!({ "bundle": path }),
+        Run::Image {
+            reference,
+            command,
+            files,
+        } => json!({ "image": reference, "command": command, "files": files }),
+        Run::Command(command) => json!({ "command": command }),
+    }
+}
+
 pub(crate) fn spec(spec: &ToolSpec) -> Value {
     let limits = &spec.limits;
     let grants = &spec.grants;
@@ -166,6 +181,7 @@ pub(crate) fn spec(spec: &ToolSpec) -> Value {
         "description": spec.description,
         "requires": spec.requires.as_str(),
         "runs": spec.run.form().to_string(),
+        "run": run(&spec.run),
         "directory": spec.directory,
         "output": spec.output.as_str(),
         "schema": { "input": spec.schemas.input, "output": spec.schemas.output },

@@ -4,8 +4,11 @@ mod args;
 mod commands;
 mod convert;
 mod exit;
+mod mounts;
 mod notices;
 mod printer;
+mod progress;
+mod reference;
 mod setup;
 mod terminal;
 

@@ -44,6 +44,8 @@ pub use axo_core::{
     Tier, TierStatus, ToolCall, ToolName, ToolOutput, ToolSpec, UnitError, UnknownWord, Usage,
     WasmSource, parse_duration,
 };
+#[cfg(feature = "oci-isolation")]
+pub use axo_tier_oci::{overridden as overridden_in_bundle, reap as reap_containers};
 #[cfg(feature = "wasmtime-sandbox")]
 pub use axo_tier_wasm::Compiler;
 pub use builder::{BuildError, EngineBuilder};
@@ -58,3 +60,14 @@ pub use tool::Tool;
 
 #[cfg(feature = "wasmtime-sandbox")]
 pub use builder::serve_compiler_if_asked;
+
+/// The image store, for those who fill it and look at it. Tools that are images run from the store
+/// in [`Places::images`].
+#[cfg(feature = "oci-isolation")]
+pub mod images {
+    pub use axo_image::{
+        Auth, Digest, Garbage, GarbageItem, GarbageKind, Image, ImageConfig, ImageError,
+        InsecureHttp, Platform, Progress, PullOptions, Reference, Removed, Rootfs, Silent, Step,
+        Store, StoreOptions,
+    };
+}

@@ -1,15 +1,19 @@
 //! Proof that a tier works: a real call of a tool of ours.
 
+#[cfg(feature = "oci-isolation")]
+mod oci;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use axo_core::{
-    Document, Readiness, Requirement, Run, Tier, ToolCall, ToolName, ToolSpec, WasmSource, admit,
-    place,
+    Document, Readiness, Requirement, Run, RunError, Tier, ToolCall, ToolName, ToolSpec,
+    WasmSource, admit, place,
 };
 use serde_json::json;
 
 use crate::error::CallError;
-use crate::{Engine, Policy};
+use crate::{Engine, Owner, Policy};
 
 /// What starting a tier came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +46,14 @@ const ECHO: &str = include_str!("proof/echo.wat");
 
 impl Engine {
     /// Runs a tool of ours on every tier, weakest first. The calls are not recorded: no tool of a
-    /// user's runs.
+    /// user's runs. What a tool is made of is written to the system's directory for temporary
+    /// files, and removed.
     pub async fn prove(&self) -> Vec<TierProof> {
+        self.prove_in(&std::env::temp_dir()).await
+    }
+
+    /// The same, but what a tool is made of is written to `scratch`.
+    pub async fn prove_in(&self, scratch: &Path) -> Vec<TierProof> {
         let mut proofs = Vec::new();
         for status in &self.tiers {
             let proof = match &status.readiness {
@@ -51,7 +61,7 @@ impl Engine {
                     reason: reason.clone(),
                     fix: fix.clone(),
                 },
-                Readiness::Ready(_) => self.prove_tier(status.tier).await,
+                Readiness::Ready(_) => self.prove_tier(status.tier, scratch).await,
             };
             proofs.push(TierProof {
                 tier: status.tier,
@@ -61,9 +71,9 @@ impl Engine {
         proofs
     }
 
-    async fn prove_tier(&self, tier: Tier) -> Proof {
+    async fn prove_tier(&self, tier: Tier, scratch: &Path) -> Proof {
         let started = Instant::now();
-        match self.probe(tier).await {
+        match self.probe(tier, scratch).await {
             Ok(true) => Proof::Works {
                 took: started.elapsed(),
             },
@@ -80,38 +90,62 @@ impl Engine {
     }
 
     /// Whether a tool of ours on `tier` gives its input back.
-    async fn probe(&self, tier: Tier) -> Result<bool, CallError> {
-        let Some((spec, policy)) = probe_for(tier) else {
+    async fn probe(&self, tier: Tier, scratch: &Path) -> Result<bool, CallError> {
+        let Some(probe) = Probe::of(tier, scratch)? else {
             return Ok(false);
         };
         let input =
             Document::from(json!({"probe": tier.as_str(), "id": uuid::Uuid::new_v4().to_string()}));
-        let call = ToolCall::new(spec.name.clone(), input.clone());
-        let placed = place(admit(&policy, &spec.into(), call, &|_| None)?, &self.tiers)?;
+        let call = ToolCall::new(probe.spec.name.clone(), input.clone());
+        let admitted = admit(&probe.policy, &probe.spec.into(), call, &|_| None)?;
+        let placed = place(admitted, &self.tiers)?;
         let outcome = self.executor(tier)?.run(placed).await?;
         Ok(outcome.termination.is_success() && outcome.document() == Some(&input))
     }
 }
 
-/// The probe of a tier, and a policy that lets it run.
-fn probe_for(tier: Tier) -> Option<(ToolSpec, Policy)> {
-    let name = ToolName::parse("axocoatl-probe").ok()?;
-    let mut policy = Policy::default();
-    let spec = match tier {
-        Tier::None => {
-            let command = vec!["/bin/cat".to_owned()];
-            policy.native.insert(
-                name.clone(),
-                crate::builder::native_command(command.clone()),
-            );
-            ToolSpec::new(name, Requirement::NativeTrusted, Run::Command(command))
-        }
-        Tier::Wasm => ToolSpec::new(
-            name,
-            Requirement::Wasm,
-            Run::Wasm(WasmSource::Bytes(ECHO.as_bytes().into())),
-        ),
-        Tier::Oci | Tier::MicroVm => return None,
-    };
-    Some((spec, policy))
+/// A tool of ours for one tier: it answers what it is given.
+struct Probe {
+    spec: ToolSpec,
+    /// Lets it run.
+    policy: Policy,
+    /// What it is made of; removed when this is dropped.
+    _files: Option<Owner>,
+}
+
+impl Probe {
+    /// The probe of `tier`, if there is one, made in `scratch` where it takes files.
+    fn of(tier: Tier, scratch: &Path) -> Result<Option<Self>, RunError> {
+        let Ok(name) = ToolName::parse("axocoatl-probe") else {
+            return Ok(None);
+        };
+        let mut policy = Policy::default();
+        let mut files = None;
+        let (requires, run) = match tier {
+            Tier::None => {
+                let command = vec!["/bin/cat".to_owned()];
+                policy.native.insert(
+                    name.clone(),
+                    crate::builder::native_command(command.clone()),
+                );
+                (Requirement::NativeTrusted, Run::Command(command))
+            }
+            Tier::Wasm => {
+                let program = WasmSource::Bytes(ECHO.as_bytes().into());
+                (Requirement::Wasm, Run::Wasm(program))
+            }
+            #[cfg(feature = "oci-isolation")]
+            Tier::Oci => {
+                let (owner, bundle) = oci::make_bundle(scratch)?;
+                files = Some(owner);
+                (Requirement::ContainerImage, Run::Bundle(bundle))
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Self {
+            spec: ToolSpec::new(name, requires, run),
+            policy,
+            _files: files,
+        }))
+    }
 }

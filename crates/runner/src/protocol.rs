@@ -115,7 +115,7 @@ pub enum Cgroup {
 pub struct Scratch {
     /// Its size.
     pub bytes: u64,
-    /// Its files and directories.
+    /// Its files and directories, five of which are ours.
     pub inodes: u64,
 }
 

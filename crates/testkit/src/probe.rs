@@ -39,3 +39,21 @@ pub(crate) fn native(directory: &Path) -> PathBuf {
     );
     program
 }
+
+/// The native `program` in an OCI bundle, made in `directory`.
+pub(crate) fn bundle(directory: &Path, program: &Path) -> PathBuf {
+    let bundle = directory.join("bundle");
+    let rootfs = bundle.join("rootfs");
+    // What an image has that is mounted on, and what cases mount on.
+    for name in ["proc", "sys", "dev", "tmp", "axocoatl", "data"] {
+        std::fs::create_dir_all(rootfs.join(name)).expect("a root file system");
+    }
+    std::fs::copy(program, rootfs.join("probe")).expect("the probe in its place");
+    let config = serde_json::json!({
+        "ociVersion": "1.0.2",
+        "root": {"path": "rootfs"},
+        "process": {"user": {"uid": 65534, "gid": 65534}, "cwd": "/", "args": ["/probe"]},
+    });
+    std::fs::write(bundle.join("config.json"), config.to_string()).expect("config.json");
+    bundle
+}

@@ -118,10 +118,10 @@ impl Rig {
     fn place(&self, request: Request) -> Result<axo_core::PlacedCall, String> {
         let name = ToolName::parse("probe").map_err(|e| e.to_string())?;
         let tier = self.tier();
-        let requires = if tier == Tier::None {
-            Requirement::NativeTrusted
-        } else {
-            Requirement::Wasm
+        let requires = match tier {
+            Tier::None => Requirement::NativeTrusted,
+            Tier::Wasm => Requirement::Wasm,
+            Tier::Oci | Tier::MicroVm => Requirement::ContainerImage,
         };
         let mut spec = ToolSpec::new(name.clone(), requires, self.subject.run.clone());
         spec.output = request.output;

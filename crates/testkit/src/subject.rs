@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axo_core::{Capabilities, Executor, Readiness, Run, Tier, WasmSource};
 use axocoatl_isolation::{AuditLog, Compiler, Engine, Places, Policy};
@@ -21,6 +22,8 @@ pub struct Subject {
     pub(crate) statuses: bool,
     /// Where calls have their scratch; empty between calls.
     pub(crate) scratch: PathBuf,
+    /// Whether each call has a process of ours that supervises it.
+    pub(crate) supervised: bool,
 }
 
 /// The subjects, and the directory that all of them work in.
@@ -61,19 +64,32 @@ impl Subjects {
             files: true,
             statuses,
             scratch: places.owners(),
+            supervised: false,
         };
+        let program = probe::native(home.path());
         let native = Subject {
             name: "none",
             executor: executor(Tier::None),
-            run: Run::Command(vec![probe::native(home.path()).display().to_string()]),
+            run: Run::Command(vec![program.display().to_string()]),
             files: false,
             statuses: true,
             scratch: places.owners(),
+            supervised: false,
+        };
+        let oci = Subject {
+            name: "oci",
+            executor: executor(Tier::Oci),
+            run: Run::Bundle(probe::bundle(home.path(), &program)),
+            files: true,
+            statuses: true,
+            scratch: places.owners(),
+            supervised: true,
         };
         let all = vec![
             native,
             wasm("wasm p1", probe::module(), true),
             wasm("wasm p2", probe::component(), false),
+            oci,
         ];
         Self { all, _home: home }
     }
@@ -96,8 +112,11 @@ impl Subject {
         }
     }
 
-    /// What calls left in their scratch, of all owners.
+    /// What calls left: in their scratch, of all owners, and of processes.
     pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
+        if self.supervised {
+            return leftover_runners();
+        }
         let list = |path: &Path| -> Vec<PathBuf> {
             std::fs::read_dir(path)
                 .into_iter()
@@ -113,4 +132,41 @@ impl Subject {
         };
         list(&self.scratch).iter().flat_map(in_owner).collect()
     }
+}
+
+/// How long what a dropped call leaves may take to be gone: it ends by itself.
+const CLEARING_UP: Duration = Duration::from_secs(1);
+
+/// Runners that this process started and that still live.
+fn leftover_runners() -> Vec<PathBuf> {
+    let started = Instant::now();
+    loop {
+        let left = runners();
+        if left.is_empty() || started.elapsed() > CLEARING_UP {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn runners() -> Vec<PathBuf> {
+    let us = std::process::id();
+    let is_runner = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path.join("status")).unwrap_or_default();
+        let field = |key: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(key))
+                .map(str::trim)
+        };
+        field("PPid:").is_some_and(|ppid| ppid == us.to_string())
+            && field("State:").is_some_and(|state| !state.starts_with('Z'))
+            && !field("Name:").is_some_and(|name| name.starts_with("axocoatl"))
+    };
+    std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(is_runner)
+        .collect()
 }

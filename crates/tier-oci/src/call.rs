@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axo_core::{Finished, OutputFile, PlacedCall, Termination, Usage};
 use axo_runner::{Exited, Launch, OutputFound, Status};
 
-use crate::runner::{Ended, Running, RunnerError, Waiting};
+use crate::runner::{Ended, RunnerError, Running, Waiting};
 use crate::streams::StreamEnd;
 use crate::tool::Tool;
 

@@ -13,6 +13,7 @@ use axo_core::{
 use axo_runner::{Bind, Prepare, Scratch, Stage};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
+use crate::call;
 use crate::failed::{Failed, failed};
 use crate::host::{self, Host, Lacking};
 use crate::pool::{Key, Pool};
@@ -20,7 +21,6 @@ use crate::runner::{Ended, Waiting};
 use crate::seccomp;
 use crate::spec::{self, Placed};
 use crate::tool::{self, ImageSource, Tool};
-use crate::call;
 
 /// What the tier runs, enforces and grants.
 const CAPABILITIES: Capabilities = Capabilities {

@@ -85,9 +85,9 @@ pub(crate) fn failed(tool: &ToolSpec, error: Failed) -> RunError {
 
 fn bad_tool(tool: &ToolSpec, error: ToolError) -> RunError {
     let fix = match &error {
-        ToolError::Image(ImageUseError::NotHere(reference)) => format!(
-            "`axocoatl image pull {reference}` or `axocoatl image import` it first"
-        ),
+        ToolError::Image(ImageUseError::NotHere(reference)) => {
+            format!("`axocoatl image pull {reference}` or `axocoatl image import` it first")
+        }
         ToolError::Image(_) => "see `axocoatl image ls`".to_owned(),
         ToolError::Program(_) => "check its command".to_owned(),
         _ => "mend the bundle, then try `axocoatl tool check`".to_owned(),

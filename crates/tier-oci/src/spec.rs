@@ -117,7 +117,11 @@ fn mount_list(tool: &Tool, mounts: &[Mount], stage: &Stage) -> Vec<Value> {
         bind(stage.axocoatl(), "/axocoatl", &["rw", "noexec"]),
         bind(stage.tmp(), "/tmp", &["rw"]),
         bind(stage.shm(), "/dev/shm", &["rw", "noexec"]),
-        bind(stage.input_file(), "/axocoatl/input.json", &["ro", "noexec"]),
+        bind(
+            stage.input_file(),
+            "/axocoatl/input.json",
+            &["ro", "noexec"],
+        ),
     ];
     for (number, (target, read_only)) in bind_targets(tool, mounts).into_iter().enumerate() {
         let access = if read_only { "ro" } else { "rw" };

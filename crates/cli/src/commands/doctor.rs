@@ -3,7 +3,9 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use axocoatl_isolation::{Places, Proof, Tier, TierProof, reap};
+use axocoatl_isolation::{
+    Engine, Listing, Places, Proof, Readiness, Tier, TierProof, reap, reap_containers,
+};
 use serde_json::json;
 
 use super::{fail, tiers};
@@ -33,57 +35,108 @@ pub(super) async fn run(arguments: &args::Doctor, printer: &Printer) -> Exit {
         Ok(places) => places,
         Err(error) => return fail(printer, &error, Exit::Failed),
     };
-    let mut findings = vec![policy()];
+    let (policy, engine) = policy();
+    let mut findings = vec![policy];
     for (what, path) in [
         ("runtime directory", &places.runtime),
         ("data directory", &places.data),
         ("compiled code", &places.wasm_cache()),
         ("user's tools", &places.user_tools()),
+        ("image store", &places.images()),
     ] {
         findings.push(directory(what, path, arguments.fix));
     }
+    findings.extend(engine.iter().flat_map(tools));
     findings.push(leftovers(&places, arguments.fix));
+    findings.push(containers(arguments.fix));
 
     // The trial makes what it needs in a place of its own, so that examining changes nothing.
-    let (engine, _home) = match setup::trial_engine() {
+    let (engine, home) = match setup::trial_engine() {
         Ok(trial) => trial,
         Err(error) => {
             return fail(printer, error.as_ref(), Exit::Failed);
         }
     };
-    let proofs = engine.prove().await;
+    let proofs = engine.prove_in(home.path()).await;
     show(&findings, &proofs, printer);
-    let wasm_works = proofs
-        .iter()
-        .any(|p| p.tier == Tier::Wasm && matches!(p.proof, Proof::Works { .. }));
+    let tiers_work = proofs.iter().all(|proof| is_well(&engine, proof));
     let all_good = findings
         .iter()
         .all(|finding| !matches!(finding.state, State::Wrong(..)));
-    if wasm_works && all_good {
+    if tiers_work && all_good {
         Exit::Success
     } else {
         Exit::Unwell
     }
 }
 
-/// Whether the policy can be read and is valid.
-fn policy() -> Finding {
-    let what = "policy".to_owned();
-    let state = match setup::builder().and_then(|(builder, places)| Ok((builder.build()?, places)))
-    {
-        Ok((_, places)) if places.policy().exists() => {
-            State::Good(places.policy().display().to_string())
-        }
-        Ok((_, places)) => State::Good(format!(
-            "defaults; {} does not exist",
-            places.policy().display()
-        )),
-        Err(error) => State::Wrong(
-            convert::chain(&error),
-            "correct the file, or remove it for the defaults".into(),
-        ),
+/// Whether a tier does what it must here: `wasm` works everywhere, and one that says it is ready
+/// works. A host without `/bin/cat` has no proof of `none`, and is well.
+fn is_well(engine: &Engine, proof: &TierProof) -> bool {
+    let ready = || {
+        let mut tiers = engine.tiers().iter();
+        tiers.any(|t| t.tier == proof.tier && matches!(t.readiness, Readiness::Ready(_)))
     };
-    Finding { what, state }
+    let must = match proof.tier {
+        Tier::None => false,
+        Tier::Wasm => true,
+        Tier::Oci | Tier::MicroVm => ready(),
+    };
+    !must || matches!(proof.proof, Proof::Works { .. })
+}
+
+/// Whether the policy can be read and is valid, and the engine it gives.
+fn policy() -> (Finding, Option<Engine>) {
+    let what = "policy".to_owned();
+    let built = setup::builder().and_then(|(builder, places)| Ok((builder.build()?, places)));
+    let (state, engine) = match built {
+        Ok((engine, places)) => {
+            let path = places.policy();
+            let shown = path.display();
+            let state = match path.exists() {
+                true => shown.to_string(),
+                false => format!("defaults; {shown} does not exist"),
+            };
+            (State::Good(state), Some(engine))
+        }
+        Err(error) => {
+            let fix = "correct the file, or remove it for the defaults".into();
+            (State::Wrong(convert::chain(&error), fix), None)
+        }
+    };
+    (Finding { what, state }, engine)
+}
+
+/// Every tool that cannot be used; one finding if all can.
+fn tools(engine: &Engine) -> Vec<Finding> {
+    let all = |state| Finding {
+        what: "tools".into(),
+        state,
+    };
+    let listings = match engine.registry().list() {
+        Ok(listings) => listings,
+        Err(error) => {
+            let fix = "make the directory readable".into();
+            return vec![all(State::Wrong(convert::chain(&error), fix))];
+        }
+    };
+    let broken: Vec<_> = listings.iter().filter_map(broken_tool).collect();
+    if broken.is_empty() {
+        return vec![all(State::Good(format!("{}, all readable", listings.len())))];
+    }
+    broken
+}
+
+fn broken_tool(listing: &Listing) -> Option<Finding> {
+    let error = listing.tool.as_ref().err()?;
+    let fix = match &listing.directory {
+        Some(directory) => format!("correct or remove {}", directory.display()),
+        None => "correct or remove it in the policy".into(),
+    };
+    Some(Finding {
+        what: format!("tool {}", listing.name),
+        state: State::Wrong(convert::chain(error), fix),
+    })
 }
 
 /// Whether a directory of ours is ours alone. One that does not exist yet is made when it is needed.
@@ -178,6 +231,26 @@ fn leftovers(places: &Places, fix: bool) -> Finding {
     };
     Finding {
         what: "leftovers".into(),
+        state,
+    }
+}
+
+/// What runners left that were killed.
+fn containers(fix: bool) -> Finding {
+    let state = match reap_containers(!fix) {
+        Ok(cgroups) if cgroups.is_empty() => State::Good("none".into()),
+        Ok(cgroups) if fix => State::Repaired(format!("{} cgroups removed", cgroups.len())),
+        Ok(cgroups) => State::Wrong(
+            format!("{} cgroups of dead runners", cgroups.len()),
+            "axocoatl gc".into(),
+        ),
+        Err(e) => State::Wrong(
+            format!("the host's cgroups cannot be listed: {e}"),
+            "check that /sys/fs/cgroup may be read".into(),
+        ),
+    };
+    Finding {
+        what: "leftover containers".into(),
         state,
     }
 }

@@ -1,6 +1,8 @@
 //! `axocoatl gc`: removes what dead processes left.
 
-use axocoatl_isolation::{Places, Reaped, reap};
+use std::path::PathBuf;
+
+use axocoatl_isolation::{Places, Reaped, reap, reap_containers};
 use serde_json::json;
 
 use super::fail;
@@ -8,6 +10,9 @@ use crate::args;
 use crate::exit::Exit;
 use crate::printer::Printer;
 use crate::setup;
+
+/// Where cgroups are, for messages.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 pub(super) fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
     let places = match Places::of_process() {
@@ -28,6 +33,11 @@ pub(super) fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
             Err(error) => return fail(printer, &error, Exit::Failed),
         }
     }
+    let cgroups = reap_containers(arguments.dry_run).unwrap_or_else(|error| {
+        let failed = (PathBuf::from(CGROUPS), error.to_string());
+        reaped.failed.push(failed);
+        Vec::new()
+    });
     let verb = if arguments.dry_run {
         "would remove"
     } else {
@@ -38,17 +48,20 @@ pub(super) fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
             json!({
                 "dry_run": arguments.dry_run,
                 "removed": reaped.removed,
+                "cgroups": cgroups,
                 "living": reaped.living,
                 "failed": reaped.failed.iter().map(|(path, why)| json!({"path": path, "error": why})).collect::<Vec<_>>(),
             })
         },
         || {
             let mut text = format!(
-                "{verb} {} directories of dead processes; {} belong to living ones",
+                "{verb} {} directories and {} cgroups of dead processes; \
+                 {} directories belong to living ones",
                 reaped.removed.len(),
+                cgroups.len(),
                 reaped.living
             );
-            for path in &reaped.removed {
+            for path in reaped.removed.iter().chain(&cgroups) {
                 text.push_str(&format!("\n{verb} {}", path.display()));
             }
             for (path, why) in &reaped.failed {

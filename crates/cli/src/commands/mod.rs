@@ -3,6 +3,7 @@
 mod completions;
 mod doctor;
 mod gc;
+mod image;
 mod run;
 mod tiers;
 mod tool;
@@ -29,6 +30,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         match arguments.command {
             Command::Run(arguments) => run::run(arguments, &printer).await,
             Command::Tool(command) => tool::run(command, &printer).await,
+            Command::Image(command) => image::run(command, &printer).await,
             Command::Tiers => tiers::run(&printer).await,
             Command::Doctor(arguments) => doctor::run(&arguments, &printer).await,
             Command::Gc(arguments) => gc::run(&arguments, &printer),
@@ -79,6 +81,6 @@ fn fail_build(printer: &Printer, error: &BuildError) -> Exit {
 }
 
 /// Shows why a text names no tool.
-fn fail_reference(printer: &Printer, error: &crate::setup::ReferenceError) -> Exit {
+fn fail_reference(printer: &Printer, error: &crate::reference::ReferenceError) -> Exit {
     fail(printer, error, Exit::NotFound)
 }

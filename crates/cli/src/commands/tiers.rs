@@ -11,13 +11,13 @@ use crate::printer::Printer;
 use crate::setup;
 
 pub(super) async fn run(printer: &Printer) -> Exit {
-    let (engine, _home) = match setup::trial_engine() {
+    let (engine, home) = match setup::trial_engine() {
         Ok(trial) => trial,
         Err(error) => {
             return fail(printer, error.as_ref(), Exit::Failed);
         }
     };
-    let proofs = engine.prove().await;
+    let proofs = engine.prove_in(home.path()).await;
     printer.result(
         || json!({ "tiers": proofs.iter().map(convert::tier_proof).collect::<Vec<Value>>() }),
         || table(&proofs),

@@ -47,10 +47,8 @@ impl Container {
         )
         .step(DOING)?;
         let executor = Launcher::new(inside.as_raw_fd(), &prepare.seccomp, prepare.files);
-        let stdin = rustix::io::dup(&staged.stdin).step(DOING)?;
         let container = ContainerBuilder::new(prepare.id.clone(), SyscallType::default())
             .with_executor(executor)
-            .with_stdin(stdin)
             .with_stdout(stdout)
             .with_stderr(stderr)
             .with_root_path(staged.stage.state())

@@ -34,7 +34,10 @@ impl Launcher {
         }
     }
 
-    #[expect(unsafe_code, reason = "libcontainer's executor is cloned, so it cannot own it")]
+    #[expect(
+        unsafe_code,
+        reason = "libcontainer's executor is cloned, so it cannot own it"
+    )]
     fn socket(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor was inherited from the runner, and nothing in this process closes it.
         unsafe { BorrowedFd::borrow_raw(self.socket) }
@@ -46,6 +49,7 @@ impl Launcher {
             let what = what.to_owned();
             move |e: std::io::Error| format!("{what}: {e}")
         };
+        read_input().map_err(says("opening the input as standard input"))?;
         limit_resources(self.files).map_err(says("setting resource limits"))?;
         let command = Command::new(launch)?;
         // Last: what follows is execve alone.
@@ -73,8 +77,8 @@ impl Executor for Launcher {
 
     /// Called when the call begins.
     fn exec(&self, _: &Spec) -> Result<(), ExecutorError> {
-        let (launch, _) = receive::<Launch>(self.socket())
-            .map_err(|e| ExecutorError::Other(e.to_string()))?;
+        let (launch, _) =
+            receive::<Launch>(self.socket()).map_err(|e| ExecutorError::Other(e.to_string()))?;
         let why = match self.execute(&launch) {
             Ok(()) => "it returned".to_owned(),
             Err(why) => why,
@@ -83,6 +87,12 @@ impl Executor for Launcher {
         let _ = send(self.socket(), &why, &[]);
         Err(ExecutorError::Other(why))
     }
+}
+
+/// The tool's standard input is its input file, opened inside: its descriptor leads nowhere else.
+fn read_input() -> std::io::Result<()> {
+    let input = std::fs::File::open("/axocoatl/input.json")?;
+    Ok(rustix::stdio::dup2_stdin(&input)?)
 }
 
 /// Lowers the limits that are a process's own; the cgroup has those of the whole sandbox.
@@ -136,7 +146,10 @@ impl Command {
     }
 
     /// Returns only why it failed.
-    #[expect(unsafe_code, reason = "no safe function executes a program with an environment")]
+    #[expect(
+        unsafe_code,
+        reason = "no safe function executes a program with an environment"
+    )]
     fn execute(&self) -> String {
         let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
             texts
@@ -170,4 +183,3 @@ const fn unpack(packed: u64) -> sock_filter {
         k: u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
     }
 }
-

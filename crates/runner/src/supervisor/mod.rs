@@ -131,7 +131,10 @@ fn wait_or_kill(socket: &OwnedFd, running: &container::Running<'_>) -> Result<()
         if !waits[0].revents().is_empty() {
             return Ok(());
         }
-        if waits.get(1).is_some_and(|socket| !socket.revents().is_empty()) {
+        if waits
+            .get(1)
+            .is_some_and(|socket| !socket.revents().is_empty())
+        {
             // A request to kill, a closed socket, or nonsense: each ends the tool.
             let _ = hear(socket);
             running.kill();

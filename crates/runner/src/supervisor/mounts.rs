@@ -5,9 +5,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2, readlinkat};
 use rustix::io::{Errno, Result};
-use rustix::mount::{
-    MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree,
-};
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree};
 
 /// What a mount may be used for.
 #[derive(Clone, Copy)]
@@ -24,7 +22,13 @@ pub(crate) fn tmpfs(path: &Path, options: &str) -> Result<()> {
 }
 
 /// `lower` with a writable layer over it, at `path`.
-pub(crate) fn overlay(path: &Path, lower: &Path, upper: &Path, work: &Path, root: bool) -> Result<()> {
+pub(crate) fn overlay(
+    path: &Path,
+    lower: &Path,
+    upper: &Path,
+    work: &Path,
+    root: bool,
+) -> Result<()> {
     let options = format!(
         "lowerdir={},upperdir={},workdir={}{}",
         lower.display(),
@@ -69,13 +73,7 @@ pub(crate) fn copy(directory: impl AsFd) -> Result<OwnedFd> {
 
 /// Puts a copy at `path`.
 pub(crate) fn attach(tree: impl AsFd, path: &Path) -> Result<()> {
-    move_mount(
-        tree,
-        "",
-        CWD,
-        path,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
+    move_mount(tree, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 /// Makes a copy honour no setuid bit and no device, and nothing written where that is not wanted.

@@ -26,8 +26,6 @@ pub(crate) struct Staged {
     pub(crate) stage: Stage,
     /// The input file, which the engine fills.
     pub(crate) input: File,
-    /// The same, as the tool's standard input: it can only be read.
-    pub(crate) stdin: OwnedFd,
     /// `/axocoatl`.
     pub(crate) axocoatl: OwnedFd,
 }
@@ -56,7 +54,7 @@ impl Staged {
         }
         place_root(&stage, prepare, users, rootfs)?;
         place_scratch(&stage, prepare, users)?;
-        let (input, stdin) = place_input(&stage)?;
+        let input = place_input(&stage)?;
         place_binds(&stage, prepare, users, binds)?;
         let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let axocoatl =
@@ -64,7 +62,6 @@ impl Staged {
         Ok(Self {
             stage,
             input,
-            stdin,
             axocoatl,
         })
     }
@@ -109,9 +106,14 @@ fn place_root(
         make_mount_point(&stage.rootfs(), path, users)
             .step(&format!("making the directory {path}"))?;
     }
-    let finished = openat(CWD, stage.rootfs(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .and_then(copy)
-        .step(DOING)?;
+    let finished = openat(
+        CWD,
+        stage.rootfs(),
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .and_then(copy)
+    .step(DOING)?;
     restrict(&finished, Access::ReadOnly).step(DOING)?;
     attach(&finished, &stage.rootfs()).step(DOING)
 }
@@ -160,12 +162,9 @@ fn make_mount_point(root: &Path, path: &str, users: &Entered) -> rustix::io::Res
 /// One bounded tmpfs behind every place that the tool may write to.
 fn place_scratch(stage: &Stage, prepare: &Prepare, users: &Entered) -> Result<(), Failed> {
     const DOING: &str = "making the tool's scratch space";
-    /// The root, three directories, and the file that the input is mounted on.
-    const OURS: u64 = 5;
     let options = format!(
         "mode=0755,size={},nr_inodes={}",
-        prepare.scratch.bytes,
-        prepare.scratch.inodes.saturating_add(OURS)
+        prepare.scratch.bytes, prepare.scratch.inodes
     );
     tmpfs(&stage.scratch(), &options).step(DOING)?;
     for (directory, mode) in [
@@ -180,8 +179,8 @@ fn place_scratch(stage: &Stage, prepare: &Prepare, users: &Entered) -> Result<()
     own(CWD, stage.axocoatl(), users.tool()).step(DOING)
 }
 
-/// The input file, and the tool's standard input, which is the same file.
-fn place_input(stage: &Stage) -> Result<(File, OwnedFd), Failed> {
+/// The input file, which the tool sees through a mount that cannot be written.
+fn place_input(stage: &Stage) -> Result<File, Failed> {
     const DOING: &str = "making the input file";
     let input = File::options()
         .read(true)
@@ -196,14 +195,7 @@ fn place_input(stage: &Stage) -> Result<(File, OwnedFd), Failed> {
         .step(DOING)?;
     restrict(&tree, Access::ReadOnly).step(DOING)?;
     attach(&tree, &stage.input()).step(DOING)?;
-    let stdin = openat(
-        CWD,
-        stage.input_file(),
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .step(DOING)?;
-    Ok((input, stdin))
+    Ok(input)
 }
 
 fn place_binds(
@@ -242,11 +234,7 @@ fn place_binds(
 }
 
 /// Lets the tool be, within the mount, who owns its directory on the host.
-fn map_owner_to_tool(
-    source: &OwnedFd,
-    tree: &OwnedFd,
-    users: &Entered,
-) -> rustix::io::Result<()> {
+fn map_owner_to_tool(source: &OwnedFd, tree: &OwnedFd, users: &Entered) -> rustix::io::Result<()> {
     let stat = fstat(source)?;
     let (user, group) = users.tool();
     let one = |inside, outside| {
@@ -269,5 +257,11 @@ fn own(
     (user, group): (u32, u32),
 ) -> rustix::io::Result<()> {
     let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
-    chownat(parent, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
+    chownat(
+        parent,
+        name,
+        Some(user),
+        Some(group),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
 }

@@ -22,7 +22,10 @@ const MAX_DEPTH: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CgroupHost {
     /// The mount points of the hierarchies, and whether swap can be limited.
-    V1 { hierarchies: Vec<PathBuf>, swap: bool },
+    V1 {
+        hierarchies: Vec<PathBuf>,
+        swap: bool,
+    },
     /// The directory whose children sandboxes are.
     V2 { parent: PathBuf },
     /// Systemd makes scopes, asked over this D-Bus; none is the system's.

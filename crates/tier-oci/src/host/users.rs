@@ -248,7 +248,14 @@ mod tests {
         let range = |line| parse_range(line, "me", Some(1000));
         assert_eq!(range("me:100000:65536"), Some((100_000, 65_536)));
         assert_eq!(range("1000:100000:131072"), Some((100_000, 65_536)));
-        for bad in ["you:100000:65536", "me:100000:1000", "me:0:65536", "me:x:y", "", "me:4294967000:65536"] {
+        for bad in [
+            "you:100000:65536",
+            "me:100000:1000",
+            "me:0:65536",
+            "me:x:y",
+            "",
+            "me:4294967000:65536",
+        ] {
             assert_eq!(range(bad), None, "{bad}");
         }
         assert_eq!(parse_range(":1:65536", "", None), None);

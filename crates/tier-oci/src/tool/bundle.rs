@@ -21,7 +21,9 @@ const MAX_WORDS: usize = 1024;
 /// Why a bundle cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BundleError {
-    #[error("its bundle {0} cannot be opened: it must be a directory, with no symbolic link on the way")]
+    #[error(
+        "its bundle {0} cannot be opened: it must be a directory, with no symbolic link on the way"
+    )]
     Open(String, #[source] io::Error),
     #[error("its bundle {0} has no config.json")]
     NoConfig(String),
@@ -39,7 +41,9 @@ pub(crate) enum BundleError {
     TooManyWords,
     #[error("its root path {0:?} leads out of the bundle")]
     RootOutside(String),
-    #[error("its config.json asks for user {0}:{1}, which this host cannot give: ids are below 65536")]
+    #[error(
+        "its config.json asks for user {0}:{1}, which this host cannot give: ids are below 65536"
+    )]
     User(u32, u32),
     #[error("its working directory {0:?} is not an absolute path without '..'")]
     Directory(String),
@@ -54,8 +58,7 @@ pub(crate) enum BundleError {
 /// Opens and checks a bundle.
 pub(super) fn open(directory: &Path, users: &UserHost) -> Result<Tool, BundleError> {
     let shown = || directory.display().to_string();
-    let bundle =
-        root::open_directory(directory).map_err(|e| BundleError::Open(shown(), e))?;
+    let bundle = root::open_directory(directory).map_err(|e| BundleError::Open(shown(), e))?;
     let config = openat2(
         &bundle,
         "config.json",
@@ -233,8 +236,8 @@ fn sum_of(mut file: File) -> io::Result<[u8; 32]> {
 /// # Errors
 /// [`BundleError`] if the bundle cannot be read.
 pub(crate) fn overridden_by_hardening(directory: &Path) -> Result<Vec<String>, BundleError> {
-    let text = std::fs::read(directory.join("config.json"))
-        .map_err(BundleError::ConfigUnreadable)?;
+    let text =
+        std::fs::read(directory.join("config.json")).map_err(BundleError::ConfigUnreadable)?;
     let spec: Spec = serde_json::from_slice(&text).map_err(BundleError::ConfigInvalid)?;
     Ok(overridden(&spec))
 }
@@ -373,7 +376,16 @@ mod tests {
         }))
         .unwrap();
         let all = overridden(&spec).join("\n");
-        for word in ["terminal", "user", "capabilities", "noNewPrivileges", "readonly", "hooks", "/host", "namespaces"] {
+        for word in [
+            "terminal",
+            "user",
+            "capabilities",
+            "noNewPrivileges",
+            "readonly",
+            "hooks",
+            "/host",
+            "namespaces",
+        ] {
             assert!(all.contains(word), "{word} in {all}");
         }
         assert!(!all.contains("/proc:"), "{all}");

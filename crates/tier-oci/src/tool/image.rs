@@ -23,7 +23,9 @@ pub(crate) enum ImageUseError {
     NoStore,
     #[error(transparent)]
     Image(#[from] ImageError),
-    #[error("image {0} is not in the store, and no pattern of trusted_images in the policy covers it")]
+    #[error(
+        "image {0} is not in the store, and no pattern of trusted_images in the policy covers it"
+    )]
     NotHere(String),
     #[error("unpacking image {0} was given up")]
     GivenUp(String),
@@ -77,12 +79,11 @@ impl ImageSource {
             let image = image.clone();
             blocking(reference, move || store.rootfs(&image, &Silent)).await?
         };
-        let root = root::open_directory(unpacked.path()).map_err(|source| {
-            root::RootError::Open {
+        let root =
+            root::open_directory(unpacked.path()).map_err(|source| root::RootError::Open {
                 path: unpacked.path().display().to_string(),
                 source,
-            }
-        })?;
+            })?;
         root::check(&root, [])?;
         let config = &image.config;
         let args: Vec<String> = if command.is_empty() {
@@ -189,9 +190,21 @@ mod tests {
     #[test]
     fn a_pattern_covers_what_it_says_and_no_more() {
         for (pattern, text, covers) in [
-            ("registry.example/tools/*", "registry.example/tools/a:1", true),
-            ("registry.example/tools/*", "registry.example/other:1", false),
-            ("registry.example/tools/*", "evil/registry.example/tools/a", false),
+            (
+                "registry.example/tools/*",
+                "registry.example/tools/a:1",
+                true,
+            ),
+            (
+                "registry.example/tools/*",
+                "registry.example/other:1",
+                false,
+            ),
+            (
+                "registry.example/tools/*",
+                "evil/registry.example/tools/a",
+                false,
+            ),
             ("*/a:*", "x/a:1", true),
             ("a", "ab", false),
             ("a*b*c", "aXbYc", true),

@@ -13,7 +13,8 @@ const HEAD: usize = 256;
 /// Most scripts whose interpreter is a script: the kernel's own bound (`BINPRM_MAX_RECURSION`) is 5.
 const MAX_INTERPRETERS: usize = 4;
 /// Where a program without a slash is looked for if the tool's own environment says nothing.
-pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Why a command cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +34,7 @@ pub(crate) enum ProgramError {
     #[error("its program {0:?} is a script whose interpreter {1:?} is not in its root file system")]
     NoInterpreter(String, String),
     #[error("examining its program {program:?}")]
-    Examine {
-        program: String,
-        source: io::Error,
-    },
+    Examine { program: String, source: io::Error },
 }
 
 /// Checks the command of a tool, and answers the program's file.
@@ -106,9 +104,7 @@ fn examine(
         return Err(ProgramError::NotExecutable(program.to_owned()));
     }
     let mut head = [0; HEAD];
-    let read = file
-        .read(&mut head)
-        .map_err(|e| examined(program, e))?;
+    let read = file.read(&mut head).map_err(|e| examined(program, e))?;
     let head = &head[..read];
     if let Some(found) = foreign_elf(head) {
         return Err(ProgramError::Architecture {

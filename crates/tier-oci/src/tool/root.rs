@@ -13,11 +13,10 @@ pub(crate) const MOUNT_POINTS: [&str; 5] = ["/proc", "/sys", "/dev", "/tmp", "/a
 /// Why a directory is no root file system.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RootError {
-    #[error("its root file system {path} cannot be opened: it must be a directory, with no symbolic link on the way")]
-    Open {
-        path: String,
-        source: io::Error,
-    },
+    #[error(
+        "its root file system {path} cannot be opened: it must be a directory, with no symbolic link on the way"
+    )]
+    Open { path: String, source: io::Error },
     #[error(
         "{0} in its root file system is a symbolic link, or lies behind one: what is mounted there would land elsewhere"
     )]
@@ -25,10 +24,7 @@ pub(crate) enum RootError {
     #[error("{0} in its root file system is not a directory")]
     NotDirectory(String),
     #[error("examining {path} in its root file system")]
-    Examine {
-        path: String,
-        source: io::Error,
-    },
+    Examine { path: String, source: io::Error },
 }
 
 /// Opens a directory of the host, following no symbolic link anywhere on the way.
@@ -46,7 +42,12 @@ pub(crate) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
 pub(crate) fn identity(directory: impl AsFd) -> String {
     fstat(directory).map_or_else(
         |_| uuid::Uuid::new_v4().to_string(),
-        |s| format!("{}:{}:{}.{}", s.st_dev, s.st_ino, s.st_ctime, s.st_ctime_nsec),
+        |s| {
+            format!(
+                "{}:{}:{}.{}",
+                s.st_dev, s.st_ino, s.st_ctime, s.st_ctime_nsec
+            )
+        },
     )
 }
 
@@ -87,6 +88,10 @@ pub(crate) fn check<'a>(
 
 fn is_link(root: &OwnedFd, path: &str) -> bool {
     use rustix::fs::{AtFlags, FileType, statat};
-    statat(root, path.trim_start_matches('/'), AtFlags::SYMLINK_NOFOLLOW)
-        .is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Symlink)
+    statat(
+        root,
+        path.trim_start_matches('/'),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Symlink)
 }

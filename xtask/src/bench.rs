@@ -11,6 +11,8 @@ use crate::shell::{Shell, say};
 pub(crate) enum Bench {
     /// The WebAssembly tier, beside Wasmtime's own command
     Wasm(Arguments),
+    /// The container tier, beside runc, youki, bubblewrap and podman
+    Oci(Arguments),
 }
 
 #[derive(clap::Args)]
@@ -24,7 +26,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(shell: &Shell, bench: &Bench) -> Result<()> {
-    let Bench::Wasm(arguments) = bench;
+    let (suite, arguments) = match bench {
+        Bench::Wasm(arguments) => ("wasm", arguments),
+        Bench::Oci(arguments) => ("oci", arguments),
+    };
     // Without a peer the numbers of our own are still worth having.
     if let Err(error) = setup::run(
         shell,
@@ -53,7 +58,7 @@ pub(crate) fn run(shell: &Shell, bench: &Bench) -> Result<()> {
 
     let mut command = shell
         .command(shell.release("bench"))
-        .arg("wasm")
+        .arg(suite)
         .args(arguments.json.then_some("--json"))
         .env("AXO_COMMAND", shell.release("axocoatl"));
     if let Some(out) = &arguments.out {

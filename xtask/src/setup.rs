@@ -6,6 +6,7 @@ use crate::shell::{Shell, say};
 
 mod debian;
 mod wasmtime;
+mod youki;
 
 pub(crate) use wasmtime::path as wasmtime;
 
@@ -37,6 +38,7 @@ pub(crate) fn run(shell: &Shell, arguments: &Arguments) -> Result<()> {
     }
     if arguments.bench {
         wasmtime::install(shell)?;
+        youki::install(shell)?;
     }
     say("set up: all that is needed is installed");
     Ok(())

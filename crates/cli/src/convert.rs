@@ -1,5 +1,6 @@
 //! The wire forms: what `--json` prints. The library's own types know nothing of them.
 
+use axocoatl_isolation::images::{Image, Platform};
 use axocoatl_isolation::{
     CallError, Denied, Listing, Outcome, Placement, Proof, Run, Termination, TierProof, ToolOutput,
     ToolSpec, Usage, WasmSource,
@@ -154,6 +155,30 @@ pub(crate) fn listing(listing: &Listing) -> Value {
         "description": listing.tool.as_ref().ok().and_then(|tool| tool.spec().description.as_deref()),
         "requires": listing.tool.as_ref().ok().map(|tool| tool.spec().requires.as_str()),
         "error": listing.tool.as_ref().err().map(|e| chain(e)),
+    })
+}
+
+/// An image of the store. Size in bytes.
+pub(crate) fn image(image: &Image) -> Value {
+    let config = &image.config;
+    let platform = Platform {
+        os: config.os.clone(),
+        architecture: config.architecture.clone(),
+    };
+    json!({
+        "digest": image.digest,
+        "references": image.references,
+        "size": image.size,
+        "created": image.created,
+        "platform": platform.to_string(),
+        "entrypoint": config.entrypoint,
+        "cmd": config.cmd,
+        "env": config.env,
+        "user": config.user,
+        "working_dir": config.working_dir,
+        "labels": config.labels,
+        "layers": config.diff_ids.iter().map(|digest| digest.as_str()).collect::<Vec<_>>(),
+        "rootfs": image.rootfs_key().as_str(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use axocoatl_isolation::images::ImageError;
 use axocoatl_isolation::{CallError, FindError, RunError, Termination};
 
 /// How the command ends.
@@ -19,7 +20,7 @@ pub(crate) enum Exit {
     Failed,
     /// Refused by policy, or by a limit or grant that cannot be had.
     Refused,
-    /// There is no such tool.
+    /// There is no such tool or image.
     NotFound,
     /// The tool trapped: 128 + SIGABRT, as Wasmtime's command has it.
     Trapped,
@@ -101,6 +102,17 @@ impl From<&FindError> for Exit {
             {
                 Self::NotFound
             }
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl From<&ImageError> for Exit {
+    fn from(error: &ImageError) -> Self {
+        match error {
+            ImageError::NotFound { .. } | ImageError::NoSuchImage { .. } => Self::NotFound,
+            // What was typed names no image, or several.
+            ImageError::BadReference { .. } | ImageError::Ambiguous { .. } => Self::CommandLine,
             _ => Self::Failed,
         }
     }

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::ProgressBar;
+use indicatif::{MultiProgress, ProgressBar};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
@@ -17,8 +17,22 @@ const LONG_COMPILE_BYTES: u64 = 512 << 10;
 /// The spinner, while something takes long. Whoever writes to the terminal clears it first.
 static SPINNER: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Takes the spinner off the terminal.
+/// Progress bars, which draw themselves again.
+static BARS: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+/// From here on `bars` are taken off the terminal before something else is written there.
+pub(crate) fn give_way(bars: MultiProgress) {
+    *BARS.lock().unwrap_or_else(PoisonError::into_inner) = Some(bars);
+}
+
+/// Takes the spinner and the bars off the terminal.
 pub(crate) fn clear() {
+    let bars = BARS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(bars) = &*bars {
+        // Where they cannot be cleared, nothing can be written either.
+        let _ = bars.clear();
+    }
+    drop(bars);
     let spinner = SPINNER
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

@@ -87,6 +87,11 @@ impl Printer {
         if self.json {
             self.line(&json().to_string());
         }
+        self.problem(error);
+    }
+
+    /// An error among several, for people on standard error.
+    pub(crate) fn problem(&self, error: &dyn std::error::Error) {
         say("error: ", &crate::convert::chain(error));
     }
 }

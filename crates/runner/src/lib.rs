@@ -22,7 +22,7 @@ mod stage;
 
 pub use packet::{MAX_DESCRIPTORS, MAX_PACKET_BYTES, PacketError, receive, send};
 pub use protocol::{
-    Bind, Cgroup, Exited, IdMap, IdRange, Launch, OutputFound, Prepare, Reply, Request, Scratch,
-    Status, Users,
+    Bind, Cgroup, CgroupDirectory, CgroupSetting, Exited, IdMap, IdRange, Launch, OutputFound,
+    Prepare, Reply, Request, Scratch, Status, Users,
 };
 pub use stage::Stage;

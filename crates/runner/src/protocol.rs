@@ -98,16 +98,38 @@ pub struct Users {
     pub tool: (u32, u32),
 }
 
-/// Where a sandbox is accounted.
+/// Where a sandbox is accounted and limited.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cgroup {
-    /// Directories that the runner makes, locks, and removes: one a hierarchy on cgroup v1.
-    Directories(Vec<PathBuf>),
-    /// A scope that systemd makes and removes; `config` names it.
+    /// Directories that the runner makes, locks, sets and removes: one on cgroup v2, one a hierarchy
+    /// on v1.
+    Directories(Vec<CgroupDirectory>),
+    /// A scope that systemd makes and removes; `config` names it, and has its limits.
     Systemd {
         /// The address of the user's D-Bus; none for the system's.
         bus: Option<String>,
     },
+}
+
+/// A cgroup of one hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupDirectory {
+    /// Its path; the parent exists.
+    pub path: PathBuf,
+    /// What is written to its files, in this order.
+    pub settings: Vec<CgroupSetting>,
+}
+
+/// A value for a file of a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupSetting {
+    /// The file's name.
+    pub file: String,
+    /// What is written.
+    pub value: String,
+    /// Whether a host without the file cannot do: it may have no swap accounting because it has no
+    /// swap.
+    pub required: bool,
 }
 
 /// The one tmpfs behind `/axocoatl`, `/tmp` and `/dev/shm`.

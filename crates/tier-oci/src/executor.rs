@@ -19,7 +19,7 @@ use crate::host::{self, Host, Lacking};
 use crate::pool::{Key, Pool};
 use crate::runner::{Ended, Waiting};
 use crate::seccomp;
-use crate::spec::{self, Placed};
+use crate::spec;
 use crate::tool::{self, ImageSource, Tool};
 
 /// What the tier runs, enforces and grants.
@@ -166,17 +166,13 @@ impl Inner {
     /// A new container.
     async fn make(&self, host: &Host, tool: &Tool, order: &Order) -> Result<Waiting, Failed> {
         let id = uuid::Uuid::new_v4().to_string();
-        let (cgroup, cgroups_path) = host.cgroups.of_sandbox(&id);
-        let placed = Placed {
-            stage: &self.stage,
-            cgroups_path: &cgroups_path,
-            limits_swap: host.cgroups.limits_swap(),
-        };
+        let cgroup = host.cgroups.of_sandbox(&id, &order.limits);
+        let of_config = host.cgroups.of_config(&id, &order.limits);
         let targets = spec::bind_targets(tool, &order.mounts);
         let prepare = Prepare {
             id,
             stage: self.stage.path().to_owned(),
-            config: spec::config(tool, &order.limits, &order.mounts, &placed).to_string(),
+            config: spec::config(tool, &order.mounts, &self.stage, of_config).to_string(),
             seccomp: seccomp::filters()?.to_vec(),
             users: host.users.users(tool.user, !order.mounts.is_empty()),
             cgroup,

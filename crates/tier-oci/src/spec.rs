@@ -1,7 +1,7 @@
 //! The `config.json` of a sandbox: everything that confines a tool but its seccomp filter, which the
 //! runner installs itself.
 
-use axo_core::{EffectiveLimits, Mount, MountMode};
+use axo_core::{Mount, MountMode};
 use axo_runner::Stage;
 use serde_json::{Value, json};
 
@@ -30,19 +30,8 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sys",
     "/proc/sysrq-trigger",
 ];
-/// Period in which a share of processor time is counted, in microseconds: the kernel's default.
-const CPU_PERIOD: u64 = 100_000;
-/// Least quota the kernel takes, in microseconds.
-const LEAST_CPU_QUOTA: f64 = 1_000.0;
 /// Where a tool's own files are.
 const TOOL_FILES: &str = "/tool";
-
-/// What the host has its say in.
-pub(crate) struct Placed<'a> {
-    pub(crate) stage: &'a Stage,
-    pub(crate) cgroups_path: &'a str,
-    pub(crate) limits_swap: bool,
-}
 
 /// Where each bind of a sandbox goes, in the order in which its sources are handed over.
 pub(crate) fn bind_targets<'a>(tool: &Tool, mounts: &'a [Mount]) -> Vec<(&'a str, bool)> {
@@ -57,13 +46,15 @@ pub(crate) fn bind_targets<'a>(tool: &Tool, mounts: &'a [Mount]) -> Vec<(&'a str
         .collect()
 }
 
-/// The configuration, but for the user namespace, which the runner makes and adds.
+/// The configuration, but for the user namespace, which the runner makes and adds. `cgroup` is what
+/// libcontainer needs to know of it: its path and resources, where systemd makes it.
 pub(crate) fn config(
     tool: &Tool,
-    limits: &EffectiveLimits,
     mounts: &[Mount],
-    placed: &Placed<'_>,
+    stage: &Stage,
+    cgroup: Option<(String, Value)>,
 ) -> Value {
+    let (cgroups_path, resources) = cgroup.unzip();
     let (uid, gid) = tool.user;
     let namespaces =
         ["pid", "network", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({"type": kind}));
@@ -84,11 +75,11 @@ pub(crate) fn config(
                 "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": []
             },
         },
-        "mounts": mount_list(tool, mounts, placed.stage),
+        "mounts": mount_list(tool, mounts, stage),
         "linux": {
-            "cgroupsPath": placed.cgroups_path,
+            "cgroupsPath": cgroups_path,
             "namespaces": namespaces,
-            "resources": resources(limits, placed.limits_swap),
+            "resources": resources,
             "maskedPaths": MASKED,
             "readonlyPaths": READ_ONLY,
         },
@@ -128,26 +119,4 @@ fn mount_list(tool: &Tool, mounts: &[Mount], stage: &Stage) -> Vec<Value> {
         all.push(bind(stage.mount(number), target, &[access]));
     }
     all
-}
-
-fn resources(limits: &EffectiveLimits, limits_swap: bool) -> Value {
-    let memory = limits.memory.bytes();
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a share is checked to be between 0.01 and 1024 cores"
-    )]
-    let quota = (limits.cpu.cores() * CPU_PERIOD as f64).max(LEAST_CPU_QUOTA) as u64;
-    let mut resources = json!({
-        "memory": {"limit": memory},
-        "cpu": {"quota": quota, "period": CPU_PERIOD},
-        "pids": {"limit": limits.pids},
-        "devices": [{"allow": false, "access": "rwm"}],
-    });
-    if limits_swap {
-        // Memory and swap together: none of it is swap.
-        resources["memory"]["swap"] = json!(memory);
-    }
-    resources
 }

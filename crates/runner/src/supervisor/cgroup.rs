@@ -1,34 +1,54 @@
-//! The sandbox's cgroup: made, locked, read, and removed with everything in it.
+//! The sandbox's cgroup: made, locked, limited, entered, read, and removed with everything in it.
 //!
 //! Its directories are locked (`flock`) as long as the runner lives. One whose lock is free belongs
 //! to nobody: that is how `gc` tells what a killed runner left.
+//!
+//! A process enters by being cloned into it (v2), or by writing itself to `tasks` (v1). Libcontainer
+//! would write to `cgroup.procs`, for which the kernel waits until every processor has passed a
+//! quiescent state: 5 to 15 ms. So it is shown no cgroups at all, see [`hide`]; it has its part only
+//! where systemd makes a scope.
 
 use std::fs::File;
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 
-use axo_runner::Cgroup as Wanted;
-use rustix::fs::{FlockOperation, flock};
+use axo_runner::{Cgroup as Wanted, CgroupDirectory, CgroupSetting};
+use rustix::fs::{
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, statat,
+    unlinkat,
+};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::mounts;
 use super::step::{Failed, Step as _};
 use super::usage::Usage;
 
 /// How often a directory whose last process has just died is tried again: the kernel keeps it busy
 /// for a moment.
-const REMOVE_TRIES: u32 = 200;
+const REMOVE_TRIES: u32 = 400;
 /// How long between two tries.
-const REMOVE_PAUSE: Duration = Duration::from_millis(5);
+const REMOVE_PAUSE: Duration = Duration::from_millis(2);
 /// How often a new directory is made anew because `gc` was quicker than our lock.
 const MAKE_TRIES: u32 = 20;
+/// Where the host has its cgroups.
+const ROOT: &str = "/sys/fs/cgroup";
 
 /// A sandbox's cgroup. Dropped, it is killed and removed.
 pub(crate) struct Cgroup {
-    directories: Vec<PathBuf>,
+    directories: Vec<Directory>,
     /// Whether the directories are ours to remove; systemd removes its own.
     ours: bool,
-    locks: Vec<File>,
+}
+
+/// One directory, by descriptors: its path is hidden once the container is made.
+struct Directory {
+    parent: OwnedFd,
+    name: String,
+    /// Locked.
+    itself: File,
 }
 
 impl Cgroup {
@@ -36,7 +56,6 @@ impl Cgroup {
         let mut made = Self {
             directories: Vec::new(),
             ours: true,
-            locks: Vec::new(),
         };
         match wanted {
             Wanted::Systemd { bus } => {
@@ -46,44 +65,75 @@ impl Cgroup {
                 }
             }
             Wanted::Directories(directories) => {
-                for directory in directories {
-                    let lock = make_locked(directory)
-                        .step(&format!("making the cgroup {}", directory.display()))?;
-                    made.directories.push(directory.clone());
-                    made.locks.push(lock);
+                for wanted in directories {
+                    let doing = format!("making the cgroup {}", wanted.path.display());
+                    made.directories.push(Directory::make(wanted).step(&doing)?);
+                    if let Some(directory) = made.directories.last() {
+                        directory.limit(&wanted.settings)?;
+                    }
                 }
             }
         }
         Ok(made)
     }
 
-    /// Learns where systemd has put the container's first process.
-    pub(crate) fn joined_by(mut self, pid: Pid) -> Result<Self, Failed> {
-        if !self.ours {
-            let path = format!("/proc/{}/cgroup", pid.as_raw_nonzero());
-            let text = std::fs::read_to_string(path).step("finding the cgroup of the container")?;
-            self.directories = text
-                .lines()
-                .filter_map(|line| line.strip_prefix("0::/"))
-                .map(|path| PathBuf::from("/sys/fs/cgroup").join(path))
-                .collect();
+    /// The directory that a process can be cloned into: cgroup v2's.
+    pub(crate) fn unified(&self) -> Option<&File> {
+        let directory = self.directories.first().filter(|_| self.ours)?;
+        directory.has("cgroup.events").then_some(&directory.itself)
+    }
+
+    /// Moves this process, which has one thread, into the cgroup of every hierarchy of v1.
+    pub(crate) fn enter(&self) -> io::Result<()> {
+        if self.ours {
+            for directory in &self.directories {
+                // "0" is the writer itself, whom nothing else can be doing anything to.
+                directory.write("tasks", "0")?;
+            }
         }
-        Ok(self)
+        Ok(())
+    }
+
+    /// Shows this mount namespace no cgroups, and so libcontainer none to enter.
+    pub(crate) fn hide(&self) -> Result<(), Failed> {
+        if !self.ours {
+            return Ok(());
+        }
+        mounts::hide(Path::new(ROOT)).step("hiding the host's cgroups")
+    }
+
+    /// Learns where systemd has put the container's first process.
+    pub(crate) fn joined_by(&mut self, pid: Pid) -> Result<(), Failed> {
+        const DOING: &str = "finding the cgroup of the container";
+        if self.ours {
+            return Ok(());
+        }
+        let path = format!("/proc/{}/cgroup", pid.as_raw_nonzero());
+        let text = std::fs::read_to_string(path).step(DOING)?;
+        let place = text.lines().find_map(|line| line.strip_prefix("0::/"));
+        let place = place.ok_or_else(|| Failed::new(DOING, "it is in none of cgroup v2"))?;
+        let place = Path::new(ROOT).join(place);
+        let directory = Directory::open(&place).step(DOING)?;
+        self.directories.push(directory);
+        Ok(())
     }
 
     /// What the sandbox used.
     pub(crate) fn usage(&self) -> Usage {
-        Usage::read(&self.directories)
+        Usage::read(|file| {
+            self.directories
+                .iter()
+                .find_map(|directory| directory.read(file).ok())
+        })
     }
 
     fn kill(&self) {
         for directory in &self.directories {
             // Cgroup v2 kills all at once; the list is for v1, and bounded by the pids limit.
-            if std::fs::write(directory.join("cgroup.kill"), "1").is_ok() {
+            if directory.write("cgroup.kill", "1").is_ok() {
                 continue;
             }
-            let members = std::fs::read_to_string(directory.join("cgroup.procs"));
-            for pid in members.unwrap_or_default().lines() {
+            for pid in directory.read("cgroup.procs").unwrap_or_default().lines() {
                 if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
                     let _ = kill_process(pid, Signal::KILL);
                 }
@@ -98,54 +148,116 @@ impl Drop for Cgroup {
             self.kill();
             return;
         }
-        let mut tries = 0;
-        self.directories.retain(|directory| is_there(directory));
-        while !self.directories.is_empty() && tries < REMOVE_TRIES {
-            self.directories
-                .retain(|directory| match std::fs::remove_dir(directory) {
-                    Ok(()) => false,
-                    Err(e) => e.kind() != io::ErrorKind::NotFound,
-                });
+        for _ in 0..REMOVE_TRIES {
+            self.directories.retain(|directory| !directory.remove());
             if self.directories.is_empty() {
                 return;
             }
             // Usually everything has died with the first process; what has not, does now.
             self.kill();
-            tries += 1;
             std::thread::sleep(REMOVE_PAUSE);
         }
     }
 }
 
-fn is_there(path: &std::path::Path) -> bool {
-    path.symlink_metadata().is_ok()
+impl Directory {
+    fn make(wanted: &CgroupDirectory) -> io::Result<Self> {
+        let (parent, name) = split(&wanted.path)?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+                Ok(()) => {}
+                // A try of ours.
+                Err(Errno::EXIST) if tries > 1 => {}
+                Err(e) => return Err(e.into()),
+            }
+            if let Some(itself) = locked(&parent, name) {
+                return Ok(Self {
+                    parent,
+                    name: name.to_owned(),
+                    itself,
+                });
+            }
+            if tries == MAKE_TRIES {
+                return Err(io::Error::other("it is removed as soon as it is made"));
+            }
+            // `gc` looks whether it is locked, for a moment.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn open(path: &Path) -> io::Result<Self> {
+        let (parent, name) = split(path)?;
+        let itself = openat(&parent, name, directory_flags(), Mode::empty())?;
+        Ok(Self {
+            name: name.to_owned(),
+            itself: itself.into(),
+            parent,
+        })
+    }
+
+    fn limit(&self, settings: &[CgroupSetting]) -> Result<(), Failed> {
+        for CgroupSetting {
+            file,
+            value,
+            required,
+        } in settings
+        {
+            match self.write(file, value) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound && !required => {}
+                result => result.step(&format!("setting {file} to {value}"))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn has(&self, file: &str) -> bool {
+        statat(&self.itself, file, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+    }
+
+    fn write(&self, file: &str, value: &str) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&self.itself, file, flags, Mode::empty())?);
+        file.write_all(value.as_bytes())
+    }
+
+    fn read(&self, file: &str) -> io::Result<String> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&self.itself, file, flags, Mode::empty())?);
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// Whether it is gone.
+    fn remove(&self) -> bool {
+        matches!(
+            unlinkat(&self.parent, self.name.as_str(), AtFlags::REMOVEDIR),
+            Ok(()) | Err(Errno::NOENT)
+        )
+    }
 }
 
-fn make_locked(directory: &std::path::Path) -> io::Result<File> {
-    use std::os::unix::fs::MetadataExt as _;
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match std::fs::create_dir(directory) {
-            Ok(()) => {}
-            // Another controller of the same hierarchy, or a try of ours.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && tries > 1 => {}
-            Err(e) => return Err(e),
-        }
-        let lock = File::open(directory);
-        if let Ok(lock) = lock
-            && flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
-            && let (Ok(locked), Ok(named)) = (lock.metadata(), directory.symlink_metadata())
-            && locked.ino() == named.ino()
-        {
-            return Ok(lock);
-        }
-        if tries == MAKE_TRIES {
-            return Err(io::Error::other("it is removed as soon as it is made"));
-        }
-        // `gc` looks whether it is locked, for a moment.
-        std::thread::sleep(Duration::from_millis(1));
-    }
+fn split(path: &Path) -> io::Result<(OwnedFd, &str)> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str()))
+    else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    Ok((openat(CWD, parent, directory_flags(), Mode::empty())?, name))
+}
+
+fn directory_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+}
+
+/// The directory, if it could be locked and still has its name.
+fn locked(parent: &OwnedFd, name: &str) -> Option<File> {
+    let itself = File::from(openat(parent, name, directory_flags(), Mode::empty()).ok()?);
+    flock(&itself, FlockOperation::NonBlockingLockExclusive).ok()?;
+    let named = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    (fstat(&itself).ok()?.st_ino == named.st_ino).then_some(itself)
 }
 
 /// Libcontainer finds the bus by this variable.

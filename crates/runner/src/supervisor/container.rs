@@ -1,5 +1,6 @@
 //! The container, through libcontainer.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -12,6 +13,8 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid,
 };
 
+use super::cgroup::Cgroup as SandboxCgroup;
+use super::fork::{fork, fork_into};
 use super::launch::Launcher;
 use super::stage::Staged;
 use super::step::{Failed, Step as _};
@@ -19,60 +22,67 @@ use super::user_namespace::{Entered, path_of};
 
 /// A container in the OCI state `created`: its first process waits.
 pub(crate) struct Container {
-    container: std::cell::RefCell<libcontainer::container::Container>,
+    /// Libcontainer's state of it.
+    directory: PathBuf,
     pid: Pid,
     pidfd: OwnedFd,
     /// The other end is with the container's first process, until that executes the tool.
     launcher: OwnedFd,
-    reaped: std::cell::Cell<bool>,
+    reaped: Cell<bool>,
 }
 
 impl Container {
+    /// Makes the container in a child process, which is in the sandbox's cgroup, so that everything
+    /// made there is. The container's first process is a child of this one all the same.
     pub(crate) fn create(
         prepare: &Prepare,
         staged: &Staged,
         users: &Entered,
-        stdout: OwnedFd,
-        stderr: OwnedFd,
+        cgroup: &SandboxCgroup,
+        streams: [OwnedFd; 2],
     ) -> Result<Self, Failed> {
         const DOING: &str = "creating the container";
         let spec = with_user_namespace(&prepare.config, users)?;
         spec.save(staged.stage.bundle().join("config.json"))
             .step("writing config.json")?;
-        let (launcher, inside) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .step(DOING)?;
+        let (launcher, inside) = pair().step(DOING)?;
+        let (told, tell) = pair().step(DOING)?;
         let executor = Launcher::new(inside.as_raw_fd(), &prepare.seccomp, prepare.files);
-        let container = ContainerBuilder::new(prepare.id.clone(), SyscallType::default())
-            .with_executor(executor)
-            .with_stdout(stdout)
-            .with_stderr(stderr)
-            .with_root_path(staged.stage.state())
-            .and_then(ContainerBuilder::validate_id)
-            .and_then(|builder| {
-                builder
-                    .as_init(staged.stage.bundle())
-                    .with_systemd(matches!(prepare.cgroup, Cgroup::Systemd { .. }))
-                    .with_detach(true)
-                    .build()
-            })
-            .step(DOING)?;
-        drop(inside);
-        let pid = container
-            .pid()
-            .and_then(|pid| Pid::from_raw(pid.as_raw()))
-            .ok_or_else(|| Failed::new(DOING, "it has no process"))?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).step(DOING)?;
+        let maker = || {
+            let made = cgroup
+                .enter()
+                .step("entering the cgroup")
+                .and_then(|()| build(prepare, staged, executor, streams));
+            let made = made.map_err(|failed| (failed.doing, failed.why));
+            i32::from(send(&tell, &made, &[]).is_err())
+        };
+        let maker = match cgroup.unified() {
+            Some(directory) => fork_into(directory.as_fd(), maker),
+            None => fork(maker),
+        }
+        .step(DOING)?;
+        drop((tell, inside));
+        let made = receive::<Result<i32, (String, String)>>(&told);
+        let _ = waitpid(Some(maker), WaitOptions::empty());
+        // Libcontainer's intermediate process is a child of this one, too, and has ended.
+        while waitpid(None, WaitOptions::NOHANG).is_ok_and(|ended| ended.is_some()) {}
+        let pid = match made {
+            Ok((Ok(pid), _)) => Pid::from_raw(pid),
+            Ok((Err((doing, why)), _)) => return Err(Failed::new(&doing, why)),
+            // The limits are tight where not even this has room.
+            Err(PacketError::Closed) if cgroup.usage().out_of_memory => {
+                let why = "there is less memory than a container takes to be made: raise the limit";
+                return Err(Failed::new(DOING, why).of_tool());
+            }
+            Err(e) => return Err(e).step(DOING),
+        };
+        let pid = pid.ok_or_else(|| Failed::new(DOING, "it has no process"))?;
         Ok(Self {
-            container: container.into(),
+            directory: staged.stage.state().join(&prepare.id),
             pid,
-            pidfd,
+            pidfd: pidfd_open(pid, PidfdFlags::empty()).step(DOING)?,
             launcher,
-            reaped: false.into(),
+            reaped: Cell::new(false),
         })
     }
 
@@ -83,9 +93,8 @@ impl Container {
     /// Lets the waiting process execute the tool.
     pub(crate) fn start(&self, launch: &Launch) -> Result<Running<'_>, Failed> {
         send(&self.launcher, launch, &[]).step("handing over the command")?;
-        self.container
-            .borrow_mut()
-            .start()
+        libcontainer::container::Container::load(self.directory.clone())
+            .and_then(|mut container| container.start())
             .step("starting the container")?;
         // The first process closes its end by executing the tool; else it says why it cannot.
         match receive::<String>(&self.launcher) {
@@ -134,6 +143,42 @@ impl Running<'_> {
             (None, None) => Err(Failed::new(DOING, "it neither exited nor was killed")),
         }
     }
+}
+
+/// Lets libcontainer make it, and answers its first process.
+fn build(
+    prepare: &Prepare,
+    staged: &Staged,
+    executor: Launcher,
+    [stdout, stderr]: [OwnedFd; 2],
+) -> Result<i32, Failed> {
+    const DOING: &str = "creating the container";
+    let container = ContainerBuilder::new(prepare.id.clone(), SyscallType::default())
+        .with_executor(executor)
+        .with_stdout(stdout)
+        .with_stderr(stderr)
+        .with_root_path(staged.stage.state())
+        .and_then(ContainerBuilder::validate_id)
+        .and_then(|builder| {
+            builder
+                .as_init(staged.stage.bundle())
+                .with_systemd(matches!(prepare.cgroup, Cgroup::Systemd { .. }))
+                .with_detach(true)
+                .as_sibling(true)
+                .build()
+        })
+        .step(DOING)?;
+    let pid = container.pid().map(|pid| pid.as_raw());
+    pid.ok_or_else(|| Failed::new(DOING, "it has no process"))
+}
+
+fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
 }
 
 /// The engine's configuration, joined to the user namespace that was made for it.

@@ -11,6 +11,7 @@
 
 mod cgroup;
 mod container;
+mod fork;
 mod launch;
 mod mounts;
 mod output;
@@ -97,7 +98,7 @@ impl Sandbox {
         let reopen = |opened: &OwnedFd| mounts::reopen(opened).step("finding a directory again");
 
         // The cgroup is made first: as whom the engine runs, it may write there.
-        let cgroup = Cgroup::make(&prepare.cgroup)?;
+        let mut cgroup = Cgroup::make(&prepare.cgroup)?;
         let users = user_namespace::enter(&prepare.users)?;
         // Before the stage covers where they may lie.
         let rootfs = reopen(&rootfs)?;
@@ -105,8 +106,9 @@ impl Sandbox {
         let staged = Staged::make(&prepare, &users, &rootfs, &binds)?;
         // What the engine handed over stays open no longer than it is needed.
         drop((rootfs, binds));
-        let container = Container::create(&prepare, &staged, &users, stdout, stderr)?;
-        let cgroup = cgroup.joined_by(container.pid())?;
+        cgroup.hide()?;
+        let container = Container::create(&prepare, &staged, &users, &cgroup, [stdout, stderr])?;
+        cgroup.joined_by(container.pid())?;
         Ok(Self {
             staged,
             container,

@@ -5,7 +5,20 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2, readlinkat};
 use rustix::io::{Errno, Result};
-use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree};
+use rustix::mount::{
+    MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, move_mount, open_tree, unmount,
+};
+
+/// Hides whatever is mounted at `path`. Where the mounts are another's, they are only covered.
+pub(crate) fn hide(path: &Path) -> Result<()> {
+    /// Mounts on top of one another, at most.
+    const MAX_STACKED: u32 = 16;
+    let mut left = MAX_STACKED;
+    while left > 0 && unmount(path, UnmountFlags::DETACH).is_ok() {
+        left -= 1;
+    }
+    tmpfs(path, "mode=0555,size=4k,nr_inodes=2")
+}
 
 /// What a mount may be used for.
 #[derive(Clone, Copy)]

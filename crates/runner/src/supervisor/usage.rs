@@ -1,7 +1,5 @@
 //! What a cgroup has used, from whichever files this kernel's version of cgroups has.
 
-use std::path::PathBuf;
-
 /// What a sandbox used.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
@@ -11,12 +9,8 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    pub(crate) fn read(directories: &[PathBuf]) -> Self {
-        let text = |file: &str| {
-            directories
-                .iter()
-                .find_map(|directory| std::fs::read_to_string(directory.join(file)).ok())
-        };
+    /// From the files that `text` gives.
+    pub(crate) fn read(text: impl Fn(&str) -> Option<String>) -> Self {
         let number = |file: &str| text(file).and_then(|text| text.trim().parse::<u64>().ok());
         let field = |file: &str, key: &str| {
             let text = text(file)?;
@@ -31,5 +25,38 @@ impl Usage {
                 .or_else(|| number("cpuacct.usage").map(|nanos| nanos / 1000)),
             peak_memory: number("memory.peak").or_else(|| number("memory.max_usage_in_bytes")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_version_of_cgroups_is_understood() {
+        let v1 = |file: &str| {
+            Some(match file {
+                "memory.oom_control" => "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n".to_owned(),
+                "cpuacct.usage" => "5000000\n".to_owned(),
+                "memory.max_usage_in_bytes" => "4096\n".to_owned(),
+                _ => return None,
+            })
+        };
+        let used = Usage::read(v1);
+        assert!(used.out_of_memory);
+        assert_eq!(
+            (used.cpu_micros, used.peak_memory),
+            (Some(5000), Some(4096))
+        );
+        let v2 = |file: &str| {
+            Some(match file {
+                "memory.events" => "oom 1\noom_kill 0\noom_group_kill 0\n".to_owned(),
+                "cpu.stat" => "usage_usec 77\nuser_usec 1\n".to_owned(),
+                _ => return None,
+            })
+        };
+        let used = Usage::read(v2);
+        assert!(!used.out_of_memory);
+        assert_eq!((used.cpu_micros, used.peak_memory), (Some(77), None));
     }
 }

@@ -13,6 +13,7 @@ use axo_runner::{IdMap, IdRange, Users};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
+use super::fork::fork;
 use super::step::{Failed, Step as _};
 
 /// Whose the sandbox's processes are.
@@ -174,22 +175,6 @@ fn drop_groups() {
 fn unshare(what: UnshareFlags) -> rustix::io::Result<()> {
     // SAFETY: this process has one thread, so nothing relies on what it leaves.
     unsafe { unshare_unsafe(what) }
-}
-
-/// A child that does `work` and exits with its result.
-#[expect(unsafe_code, reason = "there is no safe fork")]
-fn fork(work: impl FnOnce() -> i32) -> std::io::Result<Pid> {
-    // SAFETY: this process has one thread, so the child's memory is whole.
-    match unsafe { libc::fork() } {
-        0 => {
-            let status = work();
-            // SAFETY: ends the child at once; nothing of the parent's is flushed or dropped twice.
-            unsafe { libc::_exit(status) }
-        }
-        pid => Pid::from_raw(pid)
-            .filter(|_| pid > 0)
-            .ok_or_else(std::io::Error::last_os_error),
-    }
 }
 
 /// What the descriptor is called for whoever opens it by path.

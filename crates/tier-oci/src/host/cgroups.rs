@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use axo_runner::Cgroup;
+use axo_core::EffectiveLimits;
+use axo_runner::{Cgroup, CgroupDirectory, CgroupSetting};
 use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
 use super::Lacking;
 
@@ -21,11 +23,8 @@ const MAX_DEPTH: usize = 32;
 /// How this host accounts sandboxes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CgroupHost {
-    /// The mount points of the hierarchies, and whether swap can be limited.
-    V1 {
-        hierarchies: Vec<PathBuf>,
-        swap: bool,
-    },
+    /// The mount points of the hierarchies.
+    V1 { hierarchies: Vec<PathBuf> },
     /// The directory whose children sandboxes are.
     V2 { parent: PathBuf },
     /// Systemd makes scopes, asked over this D-Bus; none is the system's.
@@ -50,50 +49,47 @@ impl CgroupHost {
         }
     }
 
-    /// The cgroup of a sandbox, and what `config.json` calls it.
-    pub(crate) fn of_sandbox(&self, id: &str) -> (Cgroup, String) {
+    /// The cgroup of a sandbox with its limits.
+    pub(crate) fn of_sandbox(&self, id: &str, limits: &EffectiveLimits) -> Cgroup {
         match self {
-            Self::V1 { hierarchies, .. } => (
-                Cgroup::Directories(
-                    hierarchies
-                        .iter()
-                        .map(|hierarchy| hierarchy.join(format!("{PREFIX}{id}")))
-                        .collect(),
-                ),
-                format!("/{PREFIX}{id}"),
+            Self::V1 { hierarchies } => Cgroup::Directories(
+                hierarchies
+                    .iter()
+                    .filter_map(|hierarchy| {
+                        let settings = v1_settings(hierarchy, limits)?;
+                        let path = hierarchy.join(format!("{PREFIX}{id}"));
+                        Some(CgroupDirectory { path, settings })
+                    })
+                    .collect(),
             ),
-            Self::V2 { parent } => {
-                let directory = parent.join(format!("{PREFIX}{id}"));
-                let inside = directory.strip_prefix(ROOT).unwrap_or(&directory);
-                let path = format!("/{}", inside.display());
-                (Cgroup::Directories(vec![directory]), path)
-            }
-            Self::Systemd { bus } => {
-                let slice = if bus.is_some() { "user" } else { "system" };
-                (
-                    Cgroup::Systemd { bus: bus.clone() },
-                    format!("{slice}.slice:axocoatl:{id}"),
-                )
-            }
+            Self::V2 { parent } => Cgroup::Directories(vec![CgroupDirectory {
+                path: parent.join(format!("{PREFIX}{id}")),
+                settings: v2_settings(limits),
+            }]),
+            Self::Systemd { bus } => Cgroup::Systemd { bus: bus.clone() },
         }
     }
 
-    /// Whether a swap limit is written beside the memory limit.
-    pub(crate) fn limits_swap(&self) -> bool {
-        match self {
-            Self::V1 { swap, .. } => *swap,
-            Self::V2 { parent } => {
-                // The root has no such file; its children have it where swap is accounted.
-                Path::new("/proc/swaps").exists() && parent.exists()
-            }
-            Self::Systemd { .. } => true,
-        }
+    /// What `config.json` says about a sandbox's cgroup, where libcontainer has systemd make it.
+    pub(crate) fn of_config(&self, id: &str, limits: &EffectiveLimits) -> Option<(String, Value)> {
+        let Self::Systemd { bus } = self else {
+            return None;
+        };
+        let slice = if bus.is_some() { "user" } else { "system" };
+        let memory = limits.memory.bytes();
+        let resources = json!({
+            // Memory and swap together: none of it is swap.
+            "memory": {"limit": memory, "swap": memory},
+            "cpu": {"quota": cpu_quota(limits), "period": CPU_PERIOD},
+            "pids": {"limit": limits.pids},
+        });
+        Some((format!("{slice}.slice:axocoatl:{id}"), resources))
     }
 
     /// In which directories sandboxes of ours may lie.
     fn parents(&self) -> Vec<PathBuf> {
         match self {
-            Self::V1 { hierarchies, .. } => hierarchies.clone(),
+            Self::V1 { hierarchies } => hierarchies.clone(),
             Self::V2 { parent } => vec![parent.clone()],
             // A scope goes with its last process.
             Self::Systemd { .. } => Vec::new(),
@@ -152,6 +148,100 @@ fn remove(directory: &Path) -> bool {
     false
 }
 
+/// Whether a hierarchy of v1 has a controller: it is mounted under their names.
+fn has(hierarchy: &Path, controller: &str) -> bool {
+    let name = hierarchy.file_name().unwrap_or_default().to_string_lossy();
+    name.split(',').any(|part| part == controller)
+}
+
+/// Period in which a share of processor time is counted, in microseconds: the kernel's default.
+const CPU_PERIOD: u64 = 100_000;
+
+/// Processor time in a period, in microseconds.
+fn cpu_quota(limits: &EffectiveLimits) -> u64 {
+    /// The least that the kernel takes.
+    const LEAST: f64 = 1_000.0;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a share is checked to be between 0.01 and 1024 cores"
+    )]
+    let quota = (limits.cpu.cores() * CPU_PERIOD as f64).max(LEAST) as u64;
+    quota
+}
+
+fn setting(file: &str, value: impl ToString) -> CgroupSetting {
+    CgroupSetting {
+        file: file.to_owned(),
+        value: value.to_string(),
+        required: true,
+    }
+}
+
+/// One that a host without swap accounting does not have.
+fn swap_setting(file: &str, value: impl ToString) -> CgroupSetting {
+    CgroupSetting {
+        required: false,
+        ..setting(file, value)
+    }
+}
+
+fn v2_settings(limits: &EffectiveLimits) -> Vec<CgroupSetting> {
+    vec![
+        setting("memory.max", limits.memory.bytes()),
+        swap_setting("memory.swap.max", 0),
+        // What does not fit ends the whole tool, and not a part that it may not miss.
+        setting("memory.oom.group", 1),
+        setting("cpu.max", format!("{} {CPU_PERIOD}", cpu_quota(limits))),
+        setting("pids.max", limits.pids),
+    ]
+}
+
+/// Devices that every container has: null, zero, full, random, urandom, and tty.
+const DEVICES: [&str; 6] = [
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:0 rwm",
+];
+
+/// What is set in a hierarchy of v1; `None` for one that sandboxes need not be in.
+fn v1_settings(hierarchy: &Path, limits: &EffectiveLimits) -> Option<Vec<CgroupSetting>> {
+    let mut settings = Vec::new();
+    let mut ours = false;
+    let mut add = |controller: &str, more: Vec<CgroupSetting>| {
+        if has(hierarchy, controller) {
+            ours = true;
+            settings.extend(more);
+        }
+    };
+    let memory = limits.memory.bytes();
+    add(
+        "memory",
+        vec![
+            setting("memory.limit_in_bytes", memory),
+            swap_setting("memory.memsw.limit_in_bytes", memory),
+            swap_setting("memory.swappiness", 0),
+        ],
+    );
+    add(
+        "cpu",
+        vec![
+            setting("cpu.cfs_period_us", CPU_PERIOD),
+            setting("cpu.cfs_quota_us", cpu_quota(limits)),
+        ],
+    );
+    add("cpuacct", Vec::new());
+    add("pids", vec![setting("pids.max", limits.pids)]);
+    let allowed = DEVICES.map(|device| setting("devices.allow", device));
+    let devices = [vec![setting("devices.deny", "a")], allowed.to_vec()].concat();
+    add("devices", devices);
+    ours.then_some(settings)
+}
+
 /// What `/proc/self/mountinfo` says about cgroups.
 #[derive(Debug, PartialEq, Eq)]
 enum Hierarchies {
@@ -191,10 +281,7 @@ impl Hierarchies {
 
 fn v1(hierarchies: Vec<PathBuf>) -> Result<CgroupHost, Lacking> {
     for controller in CONTROLLERS {
-        let found = hierarchies.iter().find(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.split(',').any(|part| part == controller)
-        });
+        let found = hierarchies.iter().find(|path| has(path, controller));
         let Some(hierarchy) = found else {
             return Err(Lacking::new(
                 format!("cgroup v1 has no {controller} controller, so a limit cannot be enforced"),
@@ -213,10 +300,7 @@ fn v1(hierarchies: Vec<PathBuf>) -> Result<CgroupHost, Lacking> {
             ));
         }
     }
-    let swap = hierarchies
-        .iter()
-        .any(|path| path.join("memory.memsw.limit_in_bytes").exists());
-    Ok(CgroupHost::V1 { hierarchies, swap })
+    Ok(CgroupHost::V1 { hierarchies })
 }
 
 fn v2() -> Result<CgroupHost, Lacking> {
@@ -309,15 +393,28 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_on_v2_lies_in_the_parent_and_is_named_from_the_root() {
-        let host = CgroupHost::V2 {
-            parent: "/sys/fs/cgroup/a/b".into(),
+    fn every_limit_is_set_on_each_version() {
+        let limits = EffectiveLimits::DEFAULT;
+        let files = |settings: Vec<CgroupSetting>| -> Vec<String> {
+            settings.into_iter().map(|setting| setting.file).collect()
         };
-        let (cgroup, path) = host.of_sandbox("x");
-        assert_eq!(path, "/a/b/axocoatl-x");
-        assert_eq!(
-            cgroup,
-            Cgroup::Directories(vec!["/sys/fs/cgroup/a/b/axocoatl-x".into()])
+        let v2 = files(v2_settings(&limits));
+        for file in ["memory.max", "memory.swap.max", "cpu.max", "pids.max"] {
+            assert!(v2.iter().any(|f| f == file), "{file}");
+        }
+        let v1 = |name: &str| v1_settings(Path::new(name), &limits).map(files);
+        assert!(
+            v1("/c/cpu,cpuacct")
+                .unwrap()
+                .contains(&"cpu.cfs_quota_us".to_owned())
         );
+        assert!(
+            v1("/c/memory")
+                .unwrap()
+                .contains(&"memory.limit_in_bytes".to_owned())
+        );
+        assert!(v1("/c/pids").unwrap().contains(&"pids.max".to_owned()));
+        assert_eq!(v1("/c/devices").unwrap()[0], "devices.deny");
+        assert_eq!(v1("/c/cpuset"), None);
     }
 }

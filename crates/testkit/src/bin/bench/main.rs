@@ -12,6 +12,8 @@
 )]
 
 mod bare;
+mod oci;
+mod process;
 mod sample;
 mod wasm;
 
@@ -46,13 +48,14 @@ fn run() -> anyhow::Result<()> {
                 ))
             }
             name if suite.is_none() && !name.starts_with('-') => suite = Some(name.to_owned()),
-            other => bail!("{other:?} is not an argument of bench: wasm [--json] [--out FILE]"),
+            other => bail!("{other:?} is not an argument of bench: wasm|oci [--json] [--out FILE]"),
         }
     }
     let report = match suite.as_deref() {
         Some("wasm") => wasm::suite()?,
-        Some(other) => bail!("there is no suite {other:?}: wasm is the one there is"),
-        None => bail!("name a suite: wasm"),
+        Some("oci") => oci::suite()?,
+        Some(other) => bail!("there is no suite {other:?}: wasm and oci are those there are"),
+        None => bail!("name a suite: wasm or oci"),
     };
     if json {
         println!("{:#}", report.to_json())

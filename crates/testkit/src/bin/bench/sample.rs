@@ -41,19 +41,22 @@ impl Sample {
 /// A budget of design §7 and what was measured against it.
 pub(crate) struct Verdict {
     pub(crate) what: String,
-    pub(crate) measured: f64,
+    /// `None` if it could not be measured, which a remark explains.
+    pub(crate) measured: Option<f64>,
     pub(crate) bound: f64,
     /// Whether the measured value must be at most, or at least, the bound.
     pub(crate) at_most: bool,
 }
 
 impl Verdict {
-    fn is_met(&self) -> bool {
-        if self.at_most {
-            self.measured <= self.bound
-        } else {
-            self.measured >= self.bound
-        }
+    fn is_met(&self) -> Option<bool> {
+        self.measured.map(|measured| {
+            if self.at_most {
+                measured <= self.bound
+            } else {
+                measured >= self.bound
+            }
+        })
     }
 }
 
@@ -61,12 +64,24 @@ impl Verdict {
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) samples: Vec<Sample>,
+    /// Calls a second.
     pub(crate) rates: Vec<(String, f64)>,
+    /// Memory, in MiB.
+    pub(crate) sizes: Vec<(String, f64)>,
     pub(crate) verdicts: Vec<Verdict>,
     pub(crate) remarks: Vec<String>,
 }
 
 impl Report {
+    /// The median of one sample by that of another, if both are there.
+    pub(crate) fn ratio(&self, one: &str, other: &str) -> Option<f64> {
+        let median = |name: &str| {
+            let sample = self.samples.iter().find(|sample| sample.name == name)?;
+            Some(sample.median().as_secs_f64())
+        };
+        Some(median(one)? / median(other)?)
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         let micros = |d: Duration| d.as_secs_f64() * 1e6;
         json!({
@@ -75,6 +90,7 @@ impl Report {
                 "median_us": micros(s.median()), "p99_us": micros(s.quantile(0.99)), "least_us": micros(s.quantile(0.0)),
             })).collect::<Vec<_>>(),
             "rates": self.rates.iter().map(|(name, rate)| json!({"name": name, "calls_per_second": rate})).collect::<Vec<_>>(),
+            "sizes": self.sizes.iter().map(|(name, size)| json!({"name": name, "mib": size})).collect::<Vec<_>>(),
             "budgets": self.verdicts.iter().map(|v| json!({
                 "what": v.what, "measured": v.measured, "bound": v.bound, "at_most": v.at_most, "met": v.is_met(),
             })).collect::<Vec<_>>(),
@@ -104,17 +120,19 @@ impl fmt::Display for Report {
         for (name, rate) in &self.rates {
             writeln!(f, "{name:<58} {rate:>12.0} calls/s")?;
         }
+        for (name, size) in &self.sizes {
+            writeln!(f, "{name:<58} {size:>12.2} MiB")?;
+        }
         writeln!(f)?;
         for v in &self.verdicts {
-            let (sign, word) = (
-                if v.at_most { "≤" } else { "≥" },
-                if v.is_met() { "met" } else { "MISSED" },
-            );
-            writeln!(
-                f,
-                "{:<58} {:>6.2} {sign} {:<6} {word}",
-                v.what, v.measured, v.bound
-            )?;
+            let sign = if v.at_most { "≤" } else { "≥" };
+            let word = match v.is_met() {
+                Some(true) => "met",
+                Some(false) => "MISSED",
+                None => "missing",
+            };
+            let measured = v.measured.map_or("-".into(), |m| format!("{m:.2}"));
+            writeln!(f, "{:<58} {measured:>6} {sign} {:<6} {word}", v.what, v.bound)?;
         }
         for remark in &self.remarks {
             writeln!(f, "note: {remark}")?;

@@ -2,17 +2,18 @@
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use axocoatl_isolation::{
     AuditLog, Engine, Places, Policy, Requirement, Run, ToolCall, ToolName, ToolSpec, WasmSource,
 };
 use serde_json::json;
 
 use crate::bare::Bare;
+use crate::process::timed;
 use crate::sample::{Report, Sample, Verdict};
 
 const ECHO: &str = include_str!("../../../../isolation/src/proof/echo.wat");
@@ -109,7 +110,7 @@ fn in_process(home: &Path, report: &mut Report) -> anyhow::Result<()> {
     let theirs = Sample::new("bare Wasmtime, pooled, of the same echo", theirs);
     report.verdicts.push(Verdict {
         what: "in-process call, times the bare one".into(),
-        measured: ours.median().as_secs_f64() / theirs.median().as_secs_f64(),
+        measured: Some(ours.median().as_secs_f64() / theirs.median().as_secs_f64()),
         bound: 2.0,
         at_most: true,
     });
@@ -134,7 +135,7 @@ fn rates(home: &Path, report: &mut Report) -> anyhow::Result<()> {
         .push((format!("Engine::call, {cores} cores"), all));
     report.verdicts.push(Verdict {
         what: format!("rate on {cores} cores, of {cores} times that on one"),
-        measured: all / (cores_f * one),
+        measured: Some(all / (cores_f * one)),
         bound: 0.8,
         at_most: false,
     });
@@ -222,45 +223,29 @@ fn whole_process(home: &Path, report: &mut Report) -> anyhow::Result<()> {
     let ours = Sample::new("axocoatl run of a cached echo, whole process", our_times);
     report.verdicts.push(Verdict {
         what: "whole process, in ms".into(),
-        measured: ours.median().as_secs_f64() * 1e3,
+        measured: Some(ours.median().as_secs_f64() * 1e3),
         bound: 8.0,
         at_most: true,
     });
-    if theirs.is_some() {
-        let theirs = Sample::new(
+    let theirs = theirs.map(|_| {
+        Sample::new(
             "wasmtime run of the same, precompiled, whole process",
             their_times,
-        );
-        report.verdicts.push(Verdict {
-            what: "whole process, times `wasmtime run`".into(),
-            measured: ours.median().as_secs_f64() / theirs.median().as_secs_f64(),
-            bound: 1.5,
-            at_most: true,
-        });
-        report.samples.push(theirs);
-    } else {
+        )
+    });
+    report.verdicts.push(Verdict {
+        what: "whole process, times `wasmtime run`".into(),
+        measured: theirs
+            .as_ref()
+            .map(|theirs| ours.median().as_secs_f64() / theirs.median().as_secs_f64()),
+        bound: 1.5,
+        at_most: true,
+    });
+    if theirs.is_none() {
         report
             .remarks
             .push("AXO_WASMTIME is not set: there is no wasmtime command to compare with".into());
     }
-    report.samples.push(ours);
+    report.samples.extend(theirs.into_iter().chain([ours]));
     Ok(())
-}
-
-/// How long `command` takes from its start to its end, with `input` on standard input.
-fn timed(command: &mut Command, input: &Path) -> anyhow::Result<Duration> {
-    let command = command
-        .stdin(std::fs::File::open(input)?)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let started = Instant::now();
-    let status = command
-        .status()
-        .context("starting the process to be measured")?;
-    let took = started.elapsed();
-    ensure!(
-        status.success(),
-        "the process to be measured ended with {status}"
-    );
-    Ok(took)
 }

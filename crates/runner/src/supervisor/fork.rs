@@ -1,0 +1,71 @@
+//! Child processes of a process that has one thread.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use rustix::process::Pid;
+
+/// A child that does `work` and exits with its result.
+#[expect(unsafe_code, reason = "there is no safe fork")]
+pub(crate) fn fork(work: impl FnOnce() -> i32) -> io::Result<Pid> {
+    // SAFETY: this process has one thread, so the child's memory is whole.
+    parent_or(unsafe { libc::fork() }.into(), work)
+}
+
+/// The same, begun in the cgroup of v2 whose directory this is.
+#[expect(unsafe_code, reason = "only the system call itself can name a cgroup")]
+pub(crate) fn fork_into(cgroup: BorrowedFd<'_>, work: impl FnOnce() -> i32) -> io::Result<Pid> {
+    let arguments = CloneArguments {
+        flags: CLONE_INTO_CGROUP,
+        exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
+        cgroup: u64::from(cgroup.as_raw_fd().unsigned_abs()),
+        ..CloneArguments::default()
+    };
+    // SAFETY: as for fork; the structure is that of the system call, and its size is told. Nothing
+    // here or in libcontainer, which does the same, relies on what libc notes of a fork.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            std::ptr::from_ref(&arguments),
+            size_of::<CloneArguments>(),
+        )
+    };
+    parent_or(pid, work)
+}
+
+#[expect(
+    unsafe_code,
+    reason = "a child must not return into what its parent does"
+)]
+fn parent_or(pid: libc::c_long, work: impl FnOnce() -> i32) -> io::Result<Pid> {
+    if pid == 0 {
+        let status = work();
+        // SAFETY: ends the child at once; nothing of the parent's is flushed or dropped twice.
+        unsafe { libc::_exit(status) }
+    }
+    i32::try_from(pid)
+        .ok()
+        .filter(|pid| *pid > 0)
+        .and_then(Pid::from_raw)
+        .ok_or_else(io::Error::last_os_error)
+}
+
+/// From <linux/sched.h>.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// `struct clone_args` of <linux/sched.h>.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}

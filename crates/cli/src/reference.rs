@@ -169,7 +169,10 @@ mod tests {
             };
             assert_eq!(spec.name.as_str(), name, "{reference}");
         }
-        assert_eq!(program_spec(Path::new("a/My tool.wasm")).name.as_str(), "my-tool");
+        assert_eq!(
+            program_spec(Path::new("a/My tool.wasm")).name.as_str(),
+            "my-tool"
+        );
         assert_eq!(bundle_spec("/".into()).name.as_str(), "bundle");
         assert_eq!(name_like(&"a".repeat(100), "x").as_str().len(), 63);
     }

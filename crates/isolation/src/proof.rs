@@ -115,30 +115,33 @@ struct Probe {
 
 impl Probe {
     /// The probe of `tier`, if there is one, made in `scratch` where it takes files.
+    #[cfg_attr(
+        not(feature = "oci-isolation"),
+        expect(unused_variables, reason = "only a container takes files")
+    )]
     fn of(tier: Tier, scratch: &Path) -> Result<Option<Self>, RunError> {
         let Ok(name) = ToolName::parse("axocoatl-probe") else {
             return Ok(None);
         };
         let mut policy = Policy::default();
-        let mut files = None;
-        let (requires, run) = match tier {
+        let (requires, run, files) = match tier {
             Tier::None => {
                 let command = vec!["/bin/cat".to_owned()];
                 policy.native.insert(
                     name.clone(),
                     crate::builder::native_command(command.clone()),
                 );
-                (Requirement::NativeTrusted, Run::Command(command))
+                (Requirement::NativeTrusted, Run::Command(command), None)
             }
             Tier::Wasm => {
                 let program = WasmSource::Bytes(ECHO.as_bytes().into());
-                (Requirement::Wasm, Run::Wasm(program))
+                (Requirement::Wasm, Run::Wasm(program), None)
             }
             #[cfg(feature = "oci-isolation")]
             Tier::Oci => {
                 let (owner, bundle) = oci::make_bundle(scratch)?;
-                files = Some(owner);
-                (Requirement::ContainerImage, Run::Bundle(bundle))
+                let run = Run::Bundle(bundle);
+                (Requirement::ContainerImage, run, Some(owner))
             }
             _ => return Ok(None),
         };

@@ -62,7 +62,11 @@ pub(super) async fn run(arguments: args::Run, printer: &Printer) -> Exit {
 
 /// What the command line names: an image with its command, or a tool.
 fn reference(arguments: &args::Run) -> Result<ToolReference, NamedWrongly> {
-    let tool = match (&arguments.image, &arguments.tool, arguments.command.as_slice()) {
+    let tool = match (
+        &arguments.image,
+        &arguments.tool,
+        arguments.command.as_slice(),
+    ) {
         (Some(image), _, command) => {
             return Ok(ToolReference::image(image.clone(), command.to_vec()));
         }

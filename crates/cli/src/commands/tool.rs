@@ -95,7 +95,10 @@ async fn check(text: &str, printer: &Printer) -> Exit {
         Err(exit) => return exit,
     };
     // Whether it may run at all comes first: it says most, and costs least.
-    let tool = match engine.explain(&name).and_then(|_| Ok(engine.registry().find(&name)?)) {
+    let tool = match engine
+        .explain(&name)
+        .and_then(|_| Ok(engine.registry().find(&name)?))
+    {
         Ok(tool) => tool,
         Err(error) => return fail_call(&error, printer),
     };

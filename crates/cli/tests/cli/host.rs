@@ -142,3 +142,40 @@ fn doctor_finds_a_home_that_cannot_be() {
     home.axocoatl(&["run", PROBE, "--input", "1"])
         .exits(125, &[log.to_str().unwrap()]);
 }
+
+#[test]
+fn a_tier_that_is_ready_is_proved_by_a_container_that_leaves_nothing() {
+    let home = Home::new();
+    let json = home
+        .axocoatl(&["tiers", "--json"])
+        .succeeds_silently()
+        .json();
+    let oci = tier(&json, "oci");
+    assert_eq!(oci["works"], true, "{oci}: see its fix");
+    assert!(oci["took_us"].as_u64().unwrap() > 0);
+    for trials in entries(&home.tmp()) {
+        assert!(entries(&trials).is_empty(), "{trials:?} is left");
+    }
+    assert!(entries(&home.path()).is_empty());
+}
+
+#[test]
+fn doctor_finds_tools_that_cannot_be_used() {
+    let home = Home::new();
+    add_tool(&home.user_tools(), "sound", "");
+    let good = home.axocoatl(&["doctor", "--json"]).succeeds().json();
+    assert_eq!(finding(&good, "tools")["state"], "good", "{good}");
+    let broken = add_tool(&home.user_tools(), "broken", "[limits]\nmemry = \"1MiB\"\n");
+    let found = home.axocoatl(&["doctor", "--json"]).exits(1, &[]).json();
+    let finding = finding(&found, "tool broken");
+    assert_eq!(finding["state"], "wrong");
+    assert!(finding["detail"].as_str().unwrap().contains("limits.memry"));
+    assert!(
+        finding["fix"]
+            .as_str()
+            .unwrap()
+            .contains(broken.to_str().unwrap())
+    );
+    let text = home.axocoatl(&["doctor"]).exits(1, &[]);
+    assert!(text.out().contains("WRONG     tool broken"), "{text}");
+}

@@ -6,6 +6,8 @@ use crate::support::{EXAMPLES, Home, PROBE, add_tool};
 fn every_verb_answers_in_json() {
     let home = Home::new();
     add_tool(&home.work(), "mine", "");
+    let root = crate::containers::Tar::root().end();
+    crate::support::write(&home.work().join("root.tar"), &root);
     let verbs: &[&[&str]] = &[
         &["run", PROBE, "--input", r#"{"op":"echo"}"#],
         &["tool", "add", "mine"],
@@ -13,6 +15,12 @@ fn every_verb_answers_in_json() {
         &["tool", "show", "mine"],
         &["tool", "check", "mine"],
         &["tool", "rm", "mine"],
+        &["image", "ls"],
+        &["image", "import", "root.tar", "--name", "box"],
+        &["image", "show", "box"],
+        &["image", "ls"],
+        &["image", "gc", "--dry-run"],
+        &["image", "gc"],
         &["tiers"],
         &["doctor"],
         &["gc"],
@@ -64,6 +72,10 @@ fn every_failure_is_json_with_the_exit_code_and_the_same_message() {
         (&["tool", "add", "sound"], 125),
         (&["tool", "add", "absent"], 127),
         (&["tool", "rm", "absent"], 127),
+        (&["run", "--image", "absent"], 127),
+        (&["image", "show", "absent"], 127),
+        (&["image", "rm", "absent"], 127),
+        (&["image", "import", "absent"], 125),
     ];
     for (arguments, code) in failures {
         let ended = home

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -20,6 +21,15 @@ pub(crate) const PROBE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testkit/
 
 /// Tools that people use.
 pub(crate) const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/tools");
+
+/// What containers leave lies on the host and not in a home: while one test makes some, no other may
+/// look for it, or remove it.
+static HOST: RwLock<()> = RwLock::new(());
+
+/// Keeps the `doctor` and `gc` of other tests waiting.
+pub(crate) fn without_others() -> RwLockWriteGuard<'static, ()> {
+    HOST.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A directory with everything the command may touch; removed when dropped.
 pub(crate) struct Home {
@@ -48,6 +58,14 @@ impl Home {
     /// The directory for temporary files.
     pub(crate) fn tmp(&self) -> PathBuf {
         self.directory.path().join("tmp")
+    }
+
+    /// A directory in the working directory that a container's user may write to.
+    pub(crate) fn shared_directory(&self, name: &str) -> PathBuf {
+        let path = self.work().join(name);
+        fs::create_dir(&path).unwrap();
+        set_mode(&path, 0o777);
+        path
     }
 
     pub(crate) fn user_tools(&self) -> PathBuf {
@@ -109,6 +127,11 @@ impl Home {
     /// Runs the command with these arguments and an empty standard input.
     #[track_caller]
     pub(crate) fn axocoatl<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Ended {
+        let looks_at_the_host = ["doctor", "gc"];
+        let first = arguments.first().and_then(|first| first.as_ref().to_str());
+        let _others = first
+            .is_some_and(|first| looks_at_the_host.contains(&first))
+            .then(|| HOST.read().unwrap_or_else(PoisonError::into_inner));
         self.start(arguments).end()
     }
 

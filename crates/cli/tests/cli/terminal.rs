@@ -9,7 +9,7 @@ const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{1b}]52;c;ZXZpbA==\u{7}";
 const PLAIN: &str = "\\u001b[2J\\u001b]0;owned\\u0007\\u001b]52;c;ZXZpbA==\\u0007";
 
 /// Runs the command on a terminal; its standard output and error come back as one.
-fn on_terminal(home: &Home, arguments: &[&str]) -> Ended {
+pub(crate) fn on_terminal(home: &Home, arguments: &[&str]) -> Ended {
     let quote = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
     let words: Vec<_> = [AXOCOATL]
         .iter()
@@ -23,7 +23,7 @@ fn on_terminal(home: &Home, arguments: &[&str]) -> Ended {
 }
 
 #[track_caller]
-fn is_neutralised(ended: &Ended, shown: &str) {
+pub(crate) fn is_neutralised(ended: &Ended, shown: &str) {
     let text = ended.out();
     assert!(text.contains(shown), "{shown:?} is not shown: {text:?}");
     for active in ["\u{1b}[2J", "\u{1b}]", "\u{7}", "\u{9b}", "\u{202e}"] {

@@ -83,9 +83,10 @@ impl Cgroup {
         directory.has("cgroup.events").then_some(&directory.itself)
     }
 
-    /// Moves this process, which has one thread, into the cgroup of every hierarchy of v1.
+    /// Moves this process, which has one thread, into the cgroup of every hierarchy of v1. On v2 it
+    /// was cloned into it.
     pub(crate) fn enter(&self) -> io::Result<()> {
-        if self.ours {
+        if self.ours && self.unified().is_none() {
             for directory in &self.directories {
                 // "0" is the writer itself, whom nothing else can be doing anything to.
                 directory.write("tasks", "0")?;

@@ -59,6 +59,8 @@ fn serve(socket: &OwnedFd) -> Result<(), Failed> {
         Some((Request::Start(launch), _)) => launch,
         _ => return Ok(()),
     };
+    // What making the container took is not the tool's.
+    let before = sandbox.cgroup.usage();
     let running = sandbox.container.start(&launch)?;
     tell(socket, &Reply::Started, &[])?;
 
@@ -69,7 +71,7 @@ fn serve(socket: &OwnedFd) -> Result<(), Failed> {
     let exited = Exited {
         status,
         out_of_memory: used.out_of_memory,
-        cpu_micros: used.cpu_micros,
+        cpu_micros: used.cpu_since(&before),
         peak_memory: used.peak_memory,
         output: output.found(),
     };

@@ -215,8 +215,8 @@ fn place_binds(
         let tree = copy(source).step(DOING)?;
         if users.is_root {
             match map_owner_to_tool(source, &tree, users) {
-                // Then what others may do holds; see `place_root`.
-                Ok(()) | Err(Errno::INVAL | Errno::PERM) => {}
+                Ok(()) => {}
+                Err(Errno::INVAL | Errno::PERM) => open_to_others(source, *read_only)?,
                 Err(e) => return Err(e).step("mapping the owner of a mount"),
             }
         }
@@ -249,6 +249,20 @@ fn map_owner_to_tool(source: &OwnedFd, tree: &OwnedFd, users: &Entered) -> rusti
         groups: one(stat.st_gid, group),
     };
     map_owners(tree, &with_ids(&map).map_err(|_| Errno::INVAL)?)
+}
+
+/// Where the file system cannot map owners, the tool is anybody to it. What nobody may use is not
+/// granted in name only.
+fn open_to_others(source: &OwnedFd, read_only: bool) -> Result<(), Failed> {
+    const DOING: &str = "granting a mount";
+    let needed = if read_only { 0o5 } else { 0o7 };
+    let mode = fstat(source).step(DOING)?.st_mode;
+    if mode & needed == needed {
+        return Ok(());
+    }
+    let why = "its file system cannot show the tool as its owner on this kernel, and others may not \
+               use it: chmod o+rx it (o+rwx to write), or have it on ext4, xfs or btrfs";
+    Err(Failed::new(DOING, why))
 }
 
 fn own(

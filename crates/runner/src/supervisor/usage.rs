@@ -9,6 +9,11 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// Processor time since `before`, in microseconds.
+    pub(crate) fn cpu_since(&self, before: &Self) -> Option<u64> {
+        Some(self.cpu_micros?.saturating_sub(before.cpu_micros?))
+    }
+
     /// From the files that `text` gives.
     pub(crate) fn read(text: impl Fn(&str) -> Option<String>) -> Self {
         let number = |file: &str| text(file).and_then(|text| text.trim().parse::<u64>().ok());

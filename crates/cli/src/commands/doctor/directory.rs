@@ -80,10 +80,7 @@ mod tests {
         std::fs::create_dir(&home).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
         std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(
-            examine("x", &home, false).state,
-            State::Wrong(..)
-        ));
+        assert!(matches!(examine("x", &home, false).state, State::Wrong(..)));
         assert_eq!(mode(&home), 0o777, "examining changes nothing");
         assert!(matches!(
             examine("x", &home, true).state,

@@ -20,7 +20,10 @@ pub(super) fn examine(engine: &Engine) -> Vec<Finding> {
     };
     let broken: Vec<_> = listings.iter().filter_map(broken_tool).collect();
     if broken.is_empty() {
-        return vec![all(State::Good(format!("{}, all readable", listings.len())))];
+        return vec![all(State::Good(format!(
+            "{}, all readable",
+            listings.len()
+        )))];
     }
     broken
 }

@@ -48,7 +48,10 @@ fn line(removed: &Removed) -> String {
     match (removed.image, names.is_empty()) {
         (true, true) => format!("removed image {digest} ({} free)", HumanBytes(*bytes)),
         (true, false) => {
-            format!("removed {names}, image {digest} ({} free)", HumanBytes(*bytes))
+            format!(
+                "removed {names}, image {digest} ({} free)",
+                HumanBytes(*bytes)
+            )
         }
         (false, _) => format!("removed {names}; image {digest} has other names"),
     }

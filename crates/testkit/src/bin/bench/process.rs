@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// How long a process may take before it is killed: longer than any that works, on a busy machine.
 const LONGEST: Timespec = Timespec {
-    tv_sec: 10,
+    tv_sec: 5,
     tv_nsec: 0,
 };
 
@@ -31,12 +32,16 @@ pub(crate) fn timed(command: &mut Command, input: &Path) -> anyhow::Result<Durat
     Ok(took)
 }
 
-/// What `command` prints, with `input` on standard input.
+/// The few words that `command` prints, with `input` on standard input.
 pub(crate) fn printed(command: &mut Command, input: &Path) -> anyhow::Result<Vec<u8>> {
-    let output = command
+    let command = command
         .stdin(std::fs::File::open(input)?)
-        .output()
-        .with_context(|| starting(command))?;
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| starting(command))?;
+    // What it prints is short, so that the pipes hold it.
+    end_of(&mut child)?;
+    let output = child.wait_with_output()?;
     ensure!(
         output.status.success(),
         "it ended with {}: {}",
@@ -53,11 +58,16 @@ fn starting(command: &Command) -> String {
 /// Waits for the end, but not for ever: a peer that hangs is killed, and that is an error.
 fn end_of(child: &mut Child) -> anyhow::Result<ExitStatus> {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-    let ready = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&LONGEST))?;
+    let mut ends = [PollFd::new(&pidfd, PollFlags::IN)];
+    // The end of a child is also a signal, which Tokio catches.
+    let ready = retry_on_intr(|| poll(&mut ends, Some(&LONGEST)))?;
     if ready == 0 {
         child.kill()?;
         child.wait()?;
-        bail!("the process to be measured was killed after {} s", LONGEST.tv_sec);
+        bail!(
+            "the process to be measured was killed after {} s",
+            LONGEST.tv_sec
+        );
     }
     Ok(child.wait()?)
 }

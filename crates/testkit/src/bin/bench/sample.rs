@@ -132,7 +132,11 @@ impl fmt::Display for Report {
                 None => "missing",
             };
             let measured = v.measured.map_or("-".into(), |m| format!("{m:.2}"));
-            writeln!(f, "{:<58} {measured:>6} {sign} {:<6} {word}", v.what, v.bound)?;
+            writeln!(
+                f,
+                "{:<58} {measured:>6} {sign} {:<6} {word}",
+                v.what, v.bound
+            )?;
         }
         for remark in &self.remarks {
             writeln!(f, "note: {remark}")?;

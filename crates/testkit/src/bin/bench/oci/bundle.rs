@@ -125,16 +125,12 @@ pub(crate) fn check(printed: &[u8]) -> anyhow::Result<()> {
 /// same namespaces, mounts and limits, and no capability. A call of ours takes only the command of it.
 fn config() -> Value {
     let limits = EffectiveLimits::DEFAULT;
-    let namespaces = [
-        "user", "pid", "network", "ipc", "uts", "mount", "cgroup",
-    ]
-    .map(|kind| json!({"type": kind}));
+    let namespaces = ["user", "pid", "network", "ipc", "uts", "mount", "cgroup"]
+        .map(|kind| json!({"type": kind}));
     let ids = json!([{"containerID": 0, "hostID": FIRST_ID, "size": IDS}]);
     let tmpfs = |target: &str, options: &[&str]| {
-        json!({
-            "destination": target, "type": "tmpfs", "source": "tmpfs",
-            "options": [&["nosuid", "nodev"], options].concat(),
-        })
+        let options = [&["nosuid", "nodev"], options].concat();
+        json!({"destination": target, "type": "tmpfs", "source": "tmpfs", "options": options})
     };
     json!({
         "ociVersion": "1.0.2",

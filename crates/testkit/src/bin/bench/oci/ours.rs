@@ -17,7 +17,7 @@ use super::processes;
 const RATE_TIME: Duration = Duration::from_secs(3);
 /// A container whose processes are there still prepares itself for about as long as it takes to make.
 const SETTLE: Duration = Duration::from_millis(40);
-/// How long a pool may take to be filled.
+/// How long a pool may take to be filled, or its containers to be gone.
 const FILL_TIME: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(2);
 
@@ -30,12 +30,15 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    /// One that keeps `warm` containers ready.
+    /// One that keeps `warm` containers ready. Waits until those of an engine before it are gone.
     pub(crate) fn new(
         bundle: &Bundle,
         runtime: &Arc<Runtime>,
         warm: usize,
     ) -> anyhow::Result<Self> {
+        wait_for("the containers of an engine before to be gone", |waiting| {
+            warm == 0 || waiting == 0
+        })?;
         let name = ToolName::parse("echo")?;
         let home = bundle.home().join(format!("ours-{warm}"));
         std::fs::create_dir_all(&home)?;
@@ -77,16 +80,7 @@ impl Ours {
     /// Waits until as many containers wait as shall. No call of any engine may be under way, and no
     /// other engine may have a pool.
     pub(crate) fn wait_until_filled(&self) -> anyhow::Result<()> {
-        let started = Instant::now();
-        while processes::sandboxes()?.len() < self.warm {
-            ensure!(
-                started.elapsed() < FILL_TIME,
-                "of {} warm containers, {} were made in {FILL_TIME:?}",
-                self.warm,
-                processes::sandboxes()?.len()
-            );
-            sleep(POLL);
-        }
+        wait_for("the pool to be filled", |waiting| waiting >= self.warm)?;
         sleep(SETTLE);
         Ok(())
     }
@@ -125,4 +119,20 @@ async fn one(engine: &Engine, name: &ToolName) -> anyhow::Result<Outcome> {
         String::from_utf8_lossy(&outcome.stderr).trim()
     );
     Ok(outcome)
+}
+
+/// Waits until as many containers of this process wait as `enough` says.
+fn wait_for(what: &str, enough: impl Fn(usize) -> bool) -> anyhow::Result<()> {
+    let started = Instant::now();
+    loop {
+        let waiting = processes::sandboxes()?.len();
+        if enough(waiting) {
+            return Ok(());
+        }
+        ensure!(
+            started.elapsed() < FILL_TIME,
+            "waited {FILL_TIME:?} for {what}: there are {waiting} containers"
+        );
+        sleep(POLL);
+    }
 }

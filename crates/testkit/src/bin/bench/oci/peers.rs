@@ -35,14 +35,14 @@ pub(crate) const ALL: [Peer; 4] = [
         name: RUNC,
         install: "apt-get install runc",
         runs: None,
-        command: |bundle, id| runtime("runc", bundle, id),
+        command: |bundle, id| runtime(Command::new("runc"), "runc", bundle, id),
         prepare: |_| Ok(()),
     },
     Peer {
         name: YOUKI,
         install: "cargo xtask setup --bench",
         runs: None,
-        command: |bundle, id| runtime("youki", bundle, id),
+        command: youki,
         prepare: |_| Ok(()),
     },
     Peer {
@@ -70,9 +70,16 @@ impl Peer {
     }
 }
 
+/// It masks signals only after it has started the tool. That of a tool which has ended by then is lost,
+/// and it waits for ever; unless the signal is blocked from the beginning.
+fn youki(bundle: &Bundle, id: &str) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--block-signal=CHLD", "youki"]);
+    runtime(command, "youki", bundle, id)
+}
+
 /// An OCI runtime, with its state in a place of ours.
-fn runtime(program: &str, bundle: &Bundle, id: &str) -> Command {
-    let mut command = Command::new(program);
+fn runtime(mut command: Command, program: &str, bundle: &Bundle, id: &str) -> Command {
     command
         .arg("--root")
         .arg(bundle.home().join(program))
@@ -96,7 +103,11 @@ fn bwrap(bundle: &Bundle) -> Command {
 fn podman(bundle: &Bundle) -> Command {
     let home = bundle.home().join("podman");
     let mut command = Command::new("podman");
-    for (option, directory) in [("--root", "store"), ("--runroot", "run"), ("--tmpdir", "tmp")] {
+    for (option, directory) in [
+        ("--root", "store"),
+        ("--runroot", "run"),
+        ("--tmpdir", "tmp"),
+    ] {
         command.arg(option).arg(home.join(directory));
     }
     command.args(["--storage-driver", "overlay"]);
@@ -132,9 +143,21 @@ fn import(bundle: &Bundle) -> anyhow::Result<()> {
 fn podman_run(bundle: &Bundle) -> Command {
     let mut command = podman(bundle);
     command
-        .args(["run", "--rm", "--interactive", "--read-only", "--network", "none"])
+        .args([
+            "run",
+            "--rm",
+            "--interactive",
+            "--read-only",
+            "--network",
+            "none",
+        ])
         // Its own are higher than this process may give.
-        .args(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"])
+        .args([
+            "--ulimit",
+            "nofile=1024:1024",
+            "--ulimit",
+            "nproc=1024:1024",
+        ])
         .args([IMAGE, PROGRAM]);
     command
 }

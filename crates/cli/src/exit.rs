@@ -87,6 +87,7 @@ impl From<&CallError> for Exit {
     fn from(error: &CallError) -> Self {
         match error {
             CallError::Find(error) => error.into(),
+            CallError::Run(RunError::NotFound { .. }) => Self::NotFound,
             CallError::Denied(_) | CallError::Run(RunError::NotGranted { .. }) => Self::Refused,
             _ => Self::Failed,
         }

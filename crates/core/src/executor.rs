@@ -51,6 +51,16 @@ pub enum RunError {
         /// What the parser or linker said.
         source: Option<BoxError>,
     },
+    /// What the tool is made of is not here.
+    #[error("tool {tool} is made of {what}, which is not here; {fix}")]
+    NotFound {
+        /// Which tool.
+        tool: ToolName,
+        /// What is missing.
+        what: String,
+        /// What to do.
+        fix: String,
+    },
     /// The tool needs something that it is not granted, or that its tier never grants.
     #[error("tool {tool} needs what tools are not given: {needs}; {fix}")]
     NotGranted {

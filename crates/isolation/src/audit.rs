@@ -275,7 +275,7 @@ fn describe<'a>(record: &mut Record<'a>, outcome: &'a Outcome) {
 }
 
 /// The error and its causes in one line.
-pub(crate) fn chain(error: &CallError) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {

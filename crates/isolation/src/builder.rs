@@ -9,7 +9,7 @@ use axo_core::{
     ToolName, ToolSpec,
 };
 #[cfg(feature = "oci-isolation")]
-use axo_tier_oci::{OciConfig, OciExecutor};
+use axo_tier_oci::{CgroupDriver, OciConfig, OciExecutor};
 #[cfg(feature = "wasmtime-sandbox")]
 use axo_tier_wasm::{Compiler, WasmConfig, WasmExecutor};
 use serde_json::Value;
@@ -291,6 +291,7 @@ impl EngineBuilder {
                     .unwrap_or(DEFAULT_CONTAINERS)
                     .clamp(1, MAX_CONTAINERS),
                 warm: self.warm_containers,
+                cgroups: CgroupDriver::Auto,
             };
             add(&mut executors, Arc::new(OciExecutor::new(config)));
         }

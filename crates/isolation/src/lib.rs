@@ -25,6 +25,8 @@ mod builder;
 mod engine;
 mod error;
 mod native;
+#[cfg(feature = "oci-isolation")]
+pub mod oci_sandbox;
 mod owner;
 mod places;
 mod plain_file;
@@ -51,6 +53,8 @@ pub use axo_tier_wasm::Compiler;
 pub use builder::{BuildError, EngineBuilder};
 pub use engine::Engine;
 pub use error::{BadOutput, CallError};
+#[cfg(feature = "oci-isolation")]
+pub use oci_sandbox::IsolationError;
 pub use owner::{Owner, OwnerError, Reaped, reap};
 pub use places::{Places, PlacesError};
 pub use proof::{Proof, TierProof};

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axo_core::{
     BoxFuture, Capabilities, Executor, Finished, Form, GrantKind, LimitKind, MAX_INPUT_BYTES,
-    Outcome, PlacedCall, Readiness, Run, RunError, SpecId, Tier, ToolSpec,
+    Outcome, PlacedCall, Readiness, Run, RunError, SpecId, Tier, ToolName, ToolSpec,
 };
 use axo_runner::{Bind, Prepare, Scratch, Stage};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use crate::call;
 use crate::failed::{Failed, failed};
-use crate::host::{self, Host, Lacking};
+use crate::host::{self, CgroupDriver, Host, Lacking, PREFIX};
 use crate::pool::{Key, Pool};
 use crate::runner::{Ended, Waiting};
 use crate::seccomp;
@@ -55,6 +55,8 @@ pub struct OciConfig {
     pub concurrency: u32,
     /// Containers that are kept ready, a tool.
     pub warm: usize,
+    /// Who makes cgroups.
+    pub cgroups: CgroupDriver,
 }
 
 /// Tier 2.
@@ -80,7 +82,7 @@ impl OciExecutor {
     pub fn new(config: OciConfig) -> Self {
         Self {
             inner: Arc::new(Inner {
-                host: Host::examine(),
+                host: Host::examine(config.cgroups),
                 stage: Stage::at(stage_directory(&config.stage)),
                 images: ImageSource {
                     store: config.images,
@@ -165,7 +167,7 @@ impl Inner {
 
     /// A new container.
     async fn make(&self, host: &Host, tool: &Tool, order: &Order) -> Result<Waiting, Failed> {
-        let id = uuid::Uuid::new_v4().to_string();
+        let id = format!("{PREFIX}{}-{}", order.name, uuid::Uuid::new_v4());
         let cgroup = host.cgroups.of_sandbox(&id, &order.limits);
         let of_config = host.cgroups.of_config(&id, &order.limits);
         let targets = spec::bind_targets(tool, &order.mounts);
@@ -227,6 +229,7 @@ impl Inner {
 
 /// What a container of a call is made of, beside the tool.
 struct Order {
+    name: ToolName,
     key: Key,
     limits: axo_core::EffectiveLimits,
     mounts: Vec<axo_core::Mount>,
@@ -260,6 +263,7 @@ impl Order {
             opened,
         );
         Ok(Self {
+            name: call.spec().name.clone(),
             key: Key {
                 tool: call.spec().id(),
                 made_of,
@@ -307,7 +311,7 @@ impl Executor for OciExecutor {
 /// # Errors
 /// If the host's cgroups cannot be listed.
 pub fn reap(dry_run: bool) -> io::Result<Vec<PathBuf>> {
-    match Host::examine() {
+    match Host::examine(CgroupDriver::Auto) {
         Ok(host) => host::reap(&host.cgroups, dry_run),
         // Where no sandbox can be made, none was left.
         Err(_) => Ok(Vec::new()),

@@ -50,6 +50,14 @@ pub(crate) fn failed(tool: &ToolSpec, error: Failed) -> RunError {
             fix,
             source: reason.into(),
         },
+        Failed::Tool(ToolError::Image(ImageUseError::NotHere(reference))) => RunError::NotFound {
+            tool: tool.name.clone(),
+            fix: format!(
+                "`axocoatl image pull {reference}`, or `axocoatl image import` it, or let calls pull it \
+                 with a pattern in trusted_images of the policy"
+            ),
+            what: format!("image {reference}"),
+        },
         Failed::Tool(error) => bad_tool(tool, error),
         Failed::Mount { mount, source } => RunError::Host {
             doing: format!("opening the mount {mount} of tool {}", tool.name),

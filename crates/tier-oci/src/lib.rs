@@ -30,4 +30,5 @@ mod streams;
 mod tool;
 
 pub use executor::{OciConfig, OciExecutor, reap};
+pub use host::CgroupDriver;
 pub use tool::overridden;

@@ -12,13 +12,25 @@ use serde_json::{Value, json};
 
 use super::Lacking;
 
-/// What every sandbox's cgroup is called, before its identity.
-const PREFIX: &str = "axocoatl-";
+/// What the name of every sandbox begins with.
+pub(crate) const PREFIX: &str = "axocoatl-";
 /// The controllers that limits need.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 const ROOT: &str = "/sys/fs/cgroup";
 /// Most depth of cgroups that is looked at.
 const MAX_DEPTH: usize = 32;
+
+/// Who makes the cgroups of sandboxes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CgroupDriver {
+    /// Systemd where it runs, as is its due; else we do.
+    #[default]
+    Auto,
+    /// We do, whatever else runs.
+    Direct,
+    /// Systemd; the tier is not available without it.
+    Systemd,
+}
 
 /// How this host accounts sandboxes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,17 +44,28 @@ pub(crate) enum CgroupHost {
 }
 
 impl CgroupHost {
-    pub(super) fn examine() -> Result<Self, Lacking> {
+    pub(super) fn examine(driver: CgroupDriver) -> Result<Self, Lacking> {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(|e| {
             Lacking::new(
                 format!("/proc/self/mountinfo cannot be read: {e}"),
                 "mount proc on /proc",
             )
         })?;
-        match Hierarchies::of(&mounts) {
-            Hierarchies::V1(hierarchies) => v1(hierarchies),
-            Hierarchies::V2 => v2(),
-            Hierarchies::None => Err(Lacking::new(
+        let hierarchies = Hierarchies::of(&mounts);
+        if hierarchies == Hierarchies::V2
+            && driver != CgroupDriver::Direct
+            && let Some(systemd) = systemd()
+        {
+            return Ok(systemd);
+        }
+        match (hierarchies, driver) {
+            (_, CgroupDriver::Systemd) => Err(Lacking::new(
+                "systemd makes no cgroups here: it does not run, its D-Bus cannot be reached, or the host has cgroup v1",
+                "boot the host with systemd and cgroup v2, or let cgroups be made directly",
+            )),
+            (Hierarchies::V1(hierarchies), _) => v1(hierarchies),
+            (Hierarchies::V2, _) => v2(),
+            (Hierarchies::None, _) => Err(Lacking::new(
                 "no cgroup file system is mounted on /sys/fs/cgroup",
                 "as root: mount -t cgroup2 none /sys/fs/cgroup",
             )),
@@ -57,13 +80,13 @@ impl CgroupHost {
                     .iter()
                     .filter_map(|hierarchy| {
                         let settings = v1_settings(hierarchy, limits)?;
-                        let path = hierarchy.join(format!("{PREFIX}{id}"));
+                        let path = hierarchy.join(id);
                         Some(CgroupDirectory { path, settings })
                     })
                     .collect(),
             ),
             Self::V2 { parent } => Cgroup::Directories(vec![CgroupDirectory {
-                path: parent.join(format!("{PREFIX}{id}")),
+                path: parent.join(id),
                 settings: v2_settings(limits),
             }]),
             Self::Systemd { bus } => Cgroup::Systemd { bus: bus.clone() },
@@ -83,7 +106,9 @@ impl CgroupHost {
             "cpu": {"quota": cpu_quota(limits), "period": CPU_PERIOD},
             "pids": {"limit": limits.pids},
         });
-        Some((format!("{slice}.slice:axocoatl:{id}"), resources))
+        // Systemd's own form: slice, prefix, and name, of which it makes `axocoatl-….scope`.
+        let name = id.strip_prefix(PREFIX).unwrap_or(id);
+        Some((format!("{slice}.slice:axocoatl:{name}"), resources))
     }
 
     /// In which directories sandboxes of ours may lie.
@@ -303,16 +328,23 @@ fn v1(hierarchies: Vec<PathBuf>) -> Result<CgroupHost, Lacking> {
     Ok(CgroupHost::V1 { hierarchies })
 }
 
-fn v2() -> Result<CgroupHost, Lacking> {
-    let root = rustix::process::geteuid().is_root();
-    if Path::new("/run/systemd/system").exists() {
-        if root && Path::new("/run/dbus/system_bus_socket").exists() {
-            return Ok(CgroupHost::Systemd { bus: None });
-        }
-        if let Some(bus) = user_bus().filter(|_| !root) {
-            return Ok(CgroupHost::Systemd { bus: Some(bus) });
-        }
+/// Systemd, if it runs and can be asked: root asks the system's, others their own.
+fn systemd() -> Option<CgroupHost> {
+    if !Path::new("/run/systemd/system").exists() {
+        return None;
     }
+    let bus = if rustix::process::geteuid().is_root() {
+        if !Path::new("/run/dbus/system_bus_socket").exists() {
+            return None;
+        }
+        None
+    } else {
+        Some(user_bus()?)
+    };
+    Some(CgroupHost::Systemd { bus })
+}
+
+fn v2() -> Result<CgroupHost, Lacking> {
     let own = own_cgroup().unwrap_or_default();
     let own = Path::new(ROOT).join(own.trim_start_matches('/'));
     own.ancestors()

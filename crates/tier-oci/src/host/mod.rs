@@ -3,7 +3,8 @@
 mod cgroups;
 mod users;
 
-pub(crate) use cgroups::{CgroupHost, reap};
+pub use cgroups::CgroupDriver;
+pub(crate) use cgroups::{CgroupHost, PREFIX, reap};
 pub(crate) use users::UserHost;
 
 /// Why this host cannot run containers, and what would help.
@@ -31,10 +32,10 @@ pub(crate) struct Host {
 
 impl Host {
     /// Looks at the host, and changes nothing.
-    pub(crate) fn examine() -> Result<Self, Lacking> {
+    pub(crate) fn examine(driver: CgroupDriver) -> Result<Self, Lacking> {
         Ok(Self {
             users: UserHost::examine()?,
-            cgroups: CgroupHost::examine()?,
+            cgroups: CgroupHost::examine(driver)?,
         })
     }
 }

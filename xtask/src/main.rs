@@ -15,6 +15,7 @@ mod ci;
 mod conformance;
 mod examples;
 mod links;
+mod nested;
 mod setup;
 mod shell;
 mod test;
@@ -38,6 +39,8 @@ enum Command {
     Examples(examples::Arguments),
     /// Run the conformance cases on every tier
     Conformance(conformance::Arguments),
+    /// Run the conformance cases of tier oci on hosts that this one is not, in `vmhost`
+    Nested,
     /// Measure, beside peers
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -63,6 +66,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(arguments) => test::run(&shell, &arguments),
         Command::Examples(arguments) => examples::run(&shell, &arguments),
         Command::Conformance(arguments) => conformance::run(&shell, &arguments),
+        Command::Nested => nested::run(&shell),
         Command::Bench(bench) => bench::run(&shell, &bench),
         Command::Ci => ci::run(&shell),
         Command::Vmhost(arguments) => return Ok(vmhost::run(&shell, &arguments)),

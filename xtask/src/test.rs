@@ -5,10 +5,13 @@ use std::ffi::OsString;
 use anyhow::{Result, bail};
 
 use crate::shell::{Shell, say};
-use crate::{examples, setup};
+use crate::{examples, nested, setup};
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Arguments {
+    /// Leave out the hosts that this one is not: they take a quarter of an hour
+    #[arg(long)]
+    this_host_only: bool,
     /// Passed on to `cargo nextest run`
     #[arg(last = true)]
     nextest: Vec<OsString>,
@@ -36,6 +39,11 @@ pub(crate) fn run(shell: &Shell, arguments: &Arguments) -> Result<()> {
         ])
         .args(&arguments.nextest)
         .run();
+    let nested = if arguments.this_host_only {
+        None
+    } else {
+        Some(nested::run(shell))
+    };
     // Nextest runs none of these.
     let doc_tests = shell
         .cargo()
@@ -53,6 +61,14 @@ pub(crate) fn run(shell: &Shell, arguments: &Arguments) -> Result<()> {
             if result.is_ok() { "passed" } else { "FAILED" }
         ));
         failed.extend(result.err().map(|error| error.to_string()));
+    }
+    match nested {
+        None => say("     the nested hosts: NOT RUN (--this-host-only)"),
+        Some(result) => {
+            let word = if result.is_ok() { "passed" } else { "FAILED" };
+            say(format_args!("     the nested hosts ({word})"));
+            failed.extend(result.err().map(|error| error.to_string()));
+        }
     }
     if !failed.is_empty() {
         bail!("{}", failed.join("\n"));

@@ -74,6 +74,8 @@ struct Inner {
     opened: Mutex<HashMap<SpecId, Arc<Tool>>>,
     /// One filling at a time: it is for idle moments.
     filling: AsyncMutex<()>,
+    /// What dead processes left is removed once, by the first call.
+    reaped: std::sync::Once,
 }
 
 impl OciExecutor {
@@ -92,6 +94,7 @@ impl OciExecutor {
                 pool: Pool::new(config.warm),
                 opened: Mutex::default(),
                 filling: AsyncMutex::default(),
+                reaped: std::sync::Once::new(),
             }),
         }
     }
@@ -167,6 +170,15 @@ impl Inner {
 
     /// A new container.
     async fn make(&self, host: &Host, tool: &Tool, order: &Order) -> Result<Waiting, Failed> {
+        self.reaped.call_once(|| {
+            let cgroups = host.cgroups.clone();
+            // Beside the call, which does not need it.
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = host::reap(&cgroups, false) {
+                    tracing::warn!(%error, "what dead runners left was not removed");
+                }
+            });
+        });
         let id = format!("{PREFIX}{}-{}", order.name, uuid::Uuid::new_v4());
         let cgroup = host.cgroups.of_sandbox(&id, &order.limits);
         let of_config = host.cgroups.of_config(&id, &order.limits);

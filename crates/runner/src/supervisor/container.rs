@@ -1,6 +1,7 @@
 //! The container, through libcontainer.
 
 use std::cell::Cell;
+use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -26,6 +27,9 @@ pub(crate) struct Container {
     directory: PathBuf,
     pid: Pid,
     pidfd: OwnedFd,
+    /// Keeps the container's mounts until the runner ends: taking them down is what the end of the
+    /// first process would otherwise wait for.
+    _mounts: File,
     /// The other end is with the container's first process, until that executes the tool.
     launcher: OwnedFd,
     reaped: Cell<bool>,
@@ -81,6 +85,7 @@ impl Container {
             directory: staged.stage.state().join(&prepare.id),
             pid,
             pidfd: pidfd_open(pid, PidfdFlags::empty()).step(DOING)?,
+            _mounts: File::open(format!("/proc/{}/ns/mnt", pid.as_raw_nonzero())).step(DOING)?,
             launcher,
             reaped: Cell::new(false),
         })

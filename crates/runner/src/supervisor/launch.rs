@@ -51,23 +51,26 @@ impl Launcher {
         };
         read_input().map_err(says("opening the input as standard input"))?;
         limit_resources(self.files).map_err(says("setting resource limits"))?;
-        let command = Command::new(launch)?;
-        // Last: what follows is execve alone.
-        for filter in &self.filters {
-            seccompiler::apply_filter(filter)
-                .map_err(|e| format!("installing the seccomp filter: {e}"))?;
-        }
-        Err(command.execute())
+        Err(Command::new(launch)?.execute())
     }
 }
 
 impl Executor for Launcher {
-    /// Called when the container is ready and waits.
+    /// Called when the container is ready and waits. What is left to do, waiting for the call and
+    /// executing the tool, the filter allows; so it is installed here, and no call waits for it.
     fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
+        let failed = |what: &str, why: &dyn std::error::Error| {
+            ExecutorValidationError::ArgValidationError(format!("{what}: {why}"))
+        };
         // If the runner is killed, the container goes with it. Set after the last change of user,
         // which would clear it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-            .map_err(|e| ExecutorValidationError::ArgValidationError(e.to_string()))
+            .map_err(|e| failed("asking to end with the runner", &e))?;
+        for filter in &self.filters {
+            seccompiler::apply_filter(filter)
+                .map_err(|e| failed("installing the seccomp filter", &e))?;
+        }
+        Ok(())
     }
 
     /// The tool's environment comes with its call.
@@ -83,7 +86,6 @@ impl Executor for Launcher {
             Ok(()) => "it returned".to_owned(),
             Err(why) => why,
         };
-        // Where the filter is in place, the message still passes: sendmsg is allowed to tools.
         let _ = send(self.socket(), &why, &[]);
         Err(ExecutorError::Other(why))
     }

@@ -65,8 +65,9 @@ fn serve(socket: &OwnedFd) -> Result<(), Failed> {
     tell(socket, &Reply::Started, &[])?;
 
     wait_or_kill(socket, &running)?;
-    let status = running.reap()?;
+    // Read first: systemd removes a scope as soon as its last process is gone.
     let used = sandbox.cgroup.usage();
+    let status = running.reap()?;
     let output = output::open(&sandbox.staged)?;
     let exited = Exited {
         status,

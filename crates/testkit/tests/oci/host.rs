@@ -84,6 +84,7 @@ pub(crate) fn orphans() -> BTreeSet<u32> {
 pub(crate) fn marked(mark: &str) -> BTreeSet<u32> {
     let entry = format!("{MARK}={mark}");
     let has = |pid: &u32| {
+        // What is dead has no environment.
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment
             .split(|byte| *byte == 0)
@@ -185,7 +186,11 @@ pub(crate) fn none_within<T: std::fmt::Debug>(
 pub(crate) fn until(what: &str, is: impl Fn() -> bool) {
     let start = Instant::now();
     while !is() {
-        assert!(start.elapsed() < 20 * SOON, "in vain: {what}");
+        assert!(
+            start.elapsed() < 20 * SOON,
+            "in vain: {what}; runners: {:?}",
+            our_runners()
+        );
         std::thread::sleep(PAUSE);
     }
 }

@@ -180,7 +180,10 @@ fn probe() -> &'static Path {
             .arg(&program)
             .status()
             .unwrap();
-        assert!(status.success(), "the probe was not built: apt-get install gcc");
+        assert!(
+            status.success(),
+            "the probe was not built: apt-get install gcc"
+        );
         program
     })
 }

@@ -144,14 +144,20 @@ pub(crate) fn reap(host: &CgroupHost, dry_run: bool) -> io::Result<Vec<PathBuf>>
     Ok(dead)
 }
 
-/// A runner holds a lock on each directory of its sandbox.
+/// How long a runner may take between making a directory and locking it.
+const MAKING: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// A runner holds a lock on each directory of its sandbox. One that was made this moment is not
+/// locked yet, so a free one is looked at twice.
 fn is_dead(directory: &Path) -> bool {
-    let Ok(file) = File::open(directory) else {
-        return false;
+    let is_free = || {
+        File::open(directory)
+            .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok())
     };
-    let free = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-    // One that was made this moment is not locked yet; it is empty, and its runner makes it anew.
-    free && directory.exists()
+    is_free() && {
+        std::thread::sleep(MAKING);
+        is_free()
+    }
 }
 
 fn remove(directory: &Path) -> bool {

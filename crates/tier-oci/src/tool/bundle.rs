@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,33 +58,8 @@ pub(crate) enum BundleError {
 
 /// Opens and checks a bundle.
 pub(super) fn open(directory: &Path, users: &UserHost) -> Result<Tool, BundleError> {
-    let shown = || directory.display().to_string();
-    let bundle = root::open_directory(directory).map_err(|e| BundleError::Open(shown(), e))?;
-    let config = openat2(
-        &bundle,
-        "config.json",
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
-    );
-    let config = match config {
-        Ok(file) => File::from(file),
-        Err(rustix::io::Errno::NOENT) => return Err(BundleError::NoConfig(shown())),
-        Err(e) => return Err(BundleError::ConfigUnreadable(e.into())),
-    };
-    let metadata = config.metadata().map_err(BundleError::ConfigUnreadable)?;
-    if !metadata.is_file() {
-        let why = io::Error::other("it is not a regular file");
-        return Err(BundleError::ConfigUnreadable(why));
-    }
-    let mut text = Vec::new();
-    config
-        .take(MAX_CONFIG_BYTES + 1)
-        .read_to_end(&mut text)
-        .map_err(BundleError::ConfigUnreadable)?;
-    if text.len() as u64 > MAX_CONFIG_BYTES {
-        return Err(BundleError::ConfigTooLarge);
-    }
+    let bundle = open_bundle(directory)?;
+    let (metadata, text) = read_config(&bundle, directory)?;
     let spec: Spec = serde_json::from_slice(&text).map_err(BundleError::ConfigInvalid)?;
     if !spec.version().starts_with("1.") {
         return Err(BundleError::Version(spec.version().clone()));
@@ -139,12 +115,48 @@ pub(super) fn open(directory: &Path, users: &UserHost) -> Result<Tool, BundleErr
     Ok(tool)
 }
 
-/// The root file system: a directory in the bundle, reached without a link.
-fn open_root(
-    bundle: &std::os::fd::OwnedFd,
+fn open_bundle(directory: &Path) -> Result<OwnedFd, BundleError> {
+    root::open_directory(directory)
+        .map_err(|e| BundleError::Open(directory.display().to_string(), e))
+}
+
+/// The text of `config.json`, a plain file of the bundle, and what the file is.
+fn read_config(
+    bundle: &OwnedFd,
     directory: &Path,
-    path: &Path,
-) -> Result<std::os::fd::OwnedFd, BundleError> {
+) -> Result<(std::fs::Metadata, Vec<u8>), BundleError> {
+    let config = openat2(
+        bundle,
+        "config.json",
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+    );
+    let config = match config {
+        Ok(file) => File::from(file),
+        Err(rustix::io::Errno::NOENT) => {
+            return Err(BundleError::NoConfig(directory.display().to_string()));
+        }
+        Err(e) => return Err(BundleError::ConfigUnreadable(e.into())),
+    };
+    let metadata = config.metadata().map_err(BundleError::ConfigUnreadable)?;
+    if !metadata.is_file() {
+        let why = io::Error::other("it is not a regular file");
+        return Err(BundleError::ConfigUnreadable(why));
+    }
+    let mut text = Vec::new();
+    config
+        .take(MAX_CONFIG_BYTES + 1)
+        .read_to_end(&mut text)
+        .map_err(BundleError::ConfigUnreadable)?;
+    if text.len() as u64 > MAX_CONFIG_BYTES {
+        return Err(BundleError::ConfigTooLarge);
+    }
+    Ok((metadata, text))
+}
+
+/// The root file system: a directory in the bundle, reached without a link.
+fn open_root(bundle: &OwnedFd, directory: &Path, path: &Path) -> Result<OwnedFd, BundleError> {
     // What `runc spec` writes is relative; youki and umoci may write the bundle's own path before it.
     let relative = path.strip_prefix(directory).unwrap_or(path);
     let outside = relative.is_absolute()
@@ -236,8 +248,7 @@ fn sum_of(mut file: File) -> io::Result<[u8; 32]> {
 /// # Errors
 /// [`BundleError`] if the bundle cannot be read.
 pub(crate) fn overridden_by_hardening(directory: &Path) -> Result<Vec<String>, BundleError> {
-    let text =
-        std::fs::read(directory.join("config.json")).map_err(BundleError::ConfigUnreadable)?;
+    let (_, text) = read_config(&open_bundle(directory)?, directory)?;
     let spec: Spec = serde_json::from_slice(&text).map_err(BundleError::ConfigInvalid)?;
     Ok(overridden(&spec))
 }

@@ -44,6 +44,12 @@ pub(crate) fn suite() -> anyhow::Result<Report> {
         .build()?;
     let runtime = Arc::new(runtime);
     let mut report = Report::default();
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    report.remarks.push(format!(
+        "the machine's load at the start was {} on {} cores: contestants suffer unequally from other work",
+        load.split(' ').next().unwrap_or_default(),
+        std::thread::available_parallelism()?
+    ));
     // First: later the engine would grow into memory that it has used before.
     memory(&bundle, &runtime, &mut report)?;
     times(&bundle, &runtime, &mut report)?;

@@ -1,0 +1,116 @@
+//! A runner is killed: the call ends, its tool too, and what is left can be removed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::host::{
+    SOON, alone, cgroups, cgroups_of, gc, kill, lost, marked, none_within, orphans, our_runners,
+    unowned, until,
+};
+use crate::site::{Dice, MINUTE, Site, ask, block_on, call, chain};
+
+#[test]
+fn a_call_whose_runner_is_killed_ends_at_once_and_its_cgroup_is_removed() {
+    let _alone = alone();
+    let site = Site::new();
+    for (number, input) in [
+        json!({"op": "sleep", "seconds": 100}),
+        json!({"op": "daemonise", "seconds": 100, "streams": "open", "hold_ms": 100_000}),
+        json!({"op": "fork_bomb", "count": 16, "hold_ms": 100_000}),
+        json!({"op": "ignore_signals", "how": "spin"}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mark = format!("runner-{}-{number}-end", std::process::id());
+        let engine = Arc::new(site.engine(0));
+        let (error, killed, groups) = block_on(async {
+            let calling = {
+                let (engine, mark) = (Arc::clone(&engine), mark.clone());
+                tokio::spawn(async move { engine.call(call(input, Some(&mark), MINUTE)).await })
+            };
+            until("the tool runs", || !marked(&mark).is_empty());
+            let groups = cgroups_of(*marked(&mark).first().unwrap());
+            let runners = our_runners();
+            assert_eq!(runners.len(), 1, "{runners:?}");
+            let killed = Instant::now();
+            runners.into_iter().for_each(kill);
+            let ended = tokio::time::timeout(SOON, calling).await;
+            let error = ended.expect("the call hangs").unwrap().unwrap_err();
+            (error, killed, groups)
+        });
+        println!(
+            "the call ended after {:?}: {}",
+            killed.elapsed(),
+            chain(&error)
+        );
+        none_within(SOON / 4, "the tool lives", || marked(&mark));
+        assert!(!groups.is_empty());
+        until("the cgroup is nobody's", || groups.is_subset(&unowned()));
+        let removed = if number == 0 {
+            gc(site.path(), false)
+        } else {
+            let removed = axocoatl_isolation::reap_containers(false).unwrap();
+            removed.into_iter().collect()
+        };
+        assert!(groups.is_subset(&removed), "{groups:?} {removed:?}");
+        assert!(groups.iter().all(|path| !path.exists()));
+    }
+}
+
+/// Also while it makes its container, when libcontainer's processes are half way.
+#[test]
+fn a_runner_killed_at_any_moment_leaves_no_process() {
+    let _alone = alone();
+    let site = Site::new();
+    let mut dice = Dice::new();
+    let before = cgroups();
+    block_on(async {
+        let engine = Arc::new(site.engine(0));
+        ask(&engine, json!({"op": "echo"})).await;
+        let (mut failed, mut hung, mut left) = (0, 0, Vec::new());
+        for number in 0..200 {
+            let mark = format!("moment-{}-{number}-end", std::process::id());
+            let calling = {
+                let (engine, mark) = (Arc::clone(&engine), mark.clone());
+                let input = json!({"op": "sleep", "ms": 5});
+                tokio::spawn(async move { engine.call(call(input, Some(&mark), MINUTE)).await })
+            };
+            while our_runners().is_empty() && !calling.is_finished() {}
+            std::thread::sleep(Duration::from_micros(dice.below(20_000)));
+            our_runners().into_iter().for_each(kill);
+            match tokio::time::timeout(SOON, calling).await {
+                Ok(ended) => failed += usize::from(ended.unwrap().is_err()),
+                Err(_) => hung += 1,
+            }
+            let deadline = Instant::now() + SOON;
+            let mut living = &marked(&mark) | &orphans();
+            while !living.is_empty() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+                living = &marked(&mark) | &orphans();
+            }
+            if !living.is_empty() {
+                let told = |pid: &u32| {
+                    let read = |file: &str| {
+                        std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
+                    };
+                    format!("{} in {}", read("stat").trim(), read("wchan"))
+                };
+                left.push((number, living.iter().map(told).collect::<Vec<_>>()));
+                living.into_iter().for_each(kill);
+            }
+        }
+        println!("200 kills of a runner, {failed} of calls that had not ended");
+        assert!(
+            left.is_empty() && hung == 0,
+            "{hung} calls hung; after {} kills something lives: {left:#?}",
+            left.len()
+        );
+        assert!(failed > 50, "the kills came too late");
+    });
+    axocoatl_isolation::reap_containers(false).unwrap();
+    assert_eq!(lost(&before), BTreeSet::new(), "gc left them");
+}

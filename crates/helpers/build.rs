@@ -47,8 +47,12 @@ fn build(
         .args(["--package", package, "--features", feature])
         .args(["--bin", binary, "--target", &target, "--target-dir"])
         .arg(target_directory)
-        // A program without a loader or a shared library: it starts from a memfd, anywhere.
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+        // A program without a loader, a shared library or relocations: it starts from a memfd,
+        // anywhere, and fast.
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static",
+        );
     // What cargo or clippy told this build about itself is not about that one.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

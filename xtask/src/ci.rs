@@ -88,6 +88,8 @@ fn lints(shell: &Shell) -> Result<()> {
             "--locked",
             "--release",
         ])
+        // Nothing of the workspace asks for it but the build of the helpers.
+        .args(["--features", "axo-runner/supervisor"])
         .args(["--", "-D", "warnings"])
         .run()
 }

@@ -39,6 +39,19 @@ pub(crate) fn run(shell: &Shell, arguments: &Arguments) -> Result<()> {
         ])
         .args(&arguments.nextest)
         .run();
+    // Nothing of the workspace asks for its feature but the build of the helpers.
+    let supervisor = shell
+        .cargo()
+        .args([
+            "nextest",
+            "run",
+            "--release",
+            "--locked",
+            "--profile",
+            profile,
+        ])
+        .args(["--package", "axo-runner", "--features", "supervisor"])
+        .run();
     let nested = if arguments.this_host_only {
         None
     } else {
@@ -54,6 +67,7 @@ pub(crate) fn run(shell: &Shell, arguments: &Arguments) -> Result<()> {
     let mut failed = Vec::new();
     for (what, result) in [
         ("the tests", tests),
+        ("the tests of the supervisor", supervisor),
         ("the doc tests of the libraries", doc_tests),
     ] {
         say(format_args!(

@@ -9,7 +9,7 @@ use axo_core::{
     ToolName, ToolSpec,
 };
 #[cfg(feature = "oci-isolation")]
-use axo_tier_oci::{CgroupDriver, OciConfig, OciExecutor};
+use axo_tier_oci::{CgroupDriver, DEFAULT_STAGE, OciConfig, OciExecutor};
 #[cfg(feature = "wasmtime-sandbox")]
 use axo_tier_wasm::{Compiler, WasmConfig, WasmExecutor};
 use serde_json::Value;
@@ -283,7 +283,7 @@ impl EngineBuilder {
         #[cfg(feature = "oci-isolation")]
         if executors.iter().all(|known| known.tier() != Tier::Oci) {
             let config = OciConfig {
-                stage: places.runtime.join("oci"),
+                stage: DEFAULT_STAGE.into(),
                 images: Some(places.images()),
                 trusted_images: policy.trusted_images.clone(),
                 concurrency: self

@@ -38,9 +38,9 @@ const CAPABILITIES: Capabilities = Capabilities {
 };
 /// Files and directories in a tool's scratch space.
 const SCRATCH_INODES: u64 = 8192;
-/// Where a runner mounts its stage, in its own mount namespace, if the place that was configured
-/// cannot be searched by other users, whom the sandbox's are.
-const FALLBACK_STAGE: &str = "/tmp";
+/// Where a runner mounts its stage, in its own mount namespace, if nothing else is configured, or if
+/// that cannot be searched by other users, whom the sandbox's are. Every system has it.
+pub const DEFAULT_STAGE: &str = "/tmp";
 
 /// How the tier works on this host.
 #[derive(Clone, Debug)]
@@ -119,7 +119,7 @@ fn stage_directory(configured: &Path) -> PathBuf {
     if searchable {
         configured.to_owned()
     } else {
-        FALLBACK_STAGE.into()
+        DEFAULT_STAGE.into()
     }
 }
 

@@ -29,6 +29,6 @@ mod spec;
 mod streams;
 mod tool;
 
-pub use executor::{OciConfig, OciExecutor, reap};
+pub use executor::{DEFAULT_STAGE, OciConfig, OciExecutor, reap};
 pub use host::CgroupDriver;
 pub use tool::overridden;

@@ -44,6 +44,7 @@ impl Container {
         users: &Entered,
         cgroup: &SandboxCgroup,
         streams: [OwnedFd; 2],
+        engine: &OwnedFd,
     ) -> Result<Self, Failed> {
         const DOING: &str = "creating the container";
         let spec = with_user_namespace(&prepare.config, users)?;
@@ -53,6 +54,10 @@ impl Container {
         let (told, tell) = pair().step(DOING)?;
         let executor = Launcher::new(inside.as_raw_fd(), &prepare.seccomp, prepare.files);
         let maker = || {
+            // Nobody but this process's parent holds these ends: that they close says that it is gone.
+            for end in [engine.as_fd(), launcher.as_fd(), told.as_fd()] {
+                close_in_child(end);
+            }
             let made = cgroup
                 .enter()
                 .step("entering the cgroup")
@@ -175,6 +180,16 @@ fn build(
         .step(DOING)?;
     let pid = container.pid().map(|pid| pid.as_raw());
     pid.ok_or_else(|| Failed::new(DOING, "it has no process"))
+}
+
+/// Closes a child's copy of what its parent owns.
+#[expect(
+    unsafe_code,
+    reason = "the value stays with the parent, whose copy is another"
+)]
+fn close_in_child(end: BorrowedFd<'_>) {
+    // SAFETY: the child exits without dropping what it has of its parent's, and uses it no more.
+    unsafe { libc::close(end.as_raw_fd()) };
 }
 
 fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {

@@ -1,20 +1,22 @@
-//! Child processes of a process that has one thread.
+//! Child processes of a process that has one thread. They end with it.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
 /// A child that does `work` and exits with its result.
 #[expect(unsafe_code, reason = "there is no safe fork")]
 pub(crate) fn fork(work: impl FnOnce() -> i32) -> io::Result<Pid> {
+    let us = getpid();
     // SAFETY: this process has one thread, so the child's memory is whole.
-    parent_or(unsafe { libc::fork() }.into(), work)
+    parent_or(unsafe { libc::fork() }.into(), us, work)
 }
 
 /// The same, begun in the cgroup of v2 whose directory this is.
 #[expect(unsafe_code, reason = "only the system call itself can name a cgroup")]
 pub(crate) fn fork_into(cgroup: BorrowedFd<'_>, work: impl FnOnce() -> i32) -> io::Result<Pid> {
+    let us = getpid();
     let arguments = CloneArguments {
         flags: CLONE_INTO_CGROUP,
         exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
@@ -30,16 +32,18 @@ pub(crate) fn fork_into(cgroup: BorrowedFd<'_>, work: impl FnOnce() -> i32) -> i
             size_of::<CloneArguments>(),
         )
     };
-    parent_or(pid, work)
+    parent_or(pid, us, work)
 }
 
 #[expect(
     unsafe_code,
     reason = "a child must not return into what its parent does"
 )]
-fn parent_or(pid: libc::c_long, work: impl FnOnce() -> i32) -> io::Result<Pid> {
+fn parent_or(pid: libc::c_long, parent: Pid, work: impl FnOnce() -> i32) -> io::Result<Pid> {
     if pid == 0 {
-        let status = work();
+        let _ = set_parent_process_death_signal(Some(Signal::KILL));
+        // The parent may have been killed before it was asked for.
+        let status = if getppid() == Some(parent) { work() } else { 1 };
         // SAFETY: ends the child at once; nothing of the parent's is flushed or dropped twice.
         unsafe { libc::_exit(status) }
     }

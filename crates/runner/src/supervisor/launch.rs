@@ -66,6 +66,12 @@ impl Executor for Launcher {
         // which would clear it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(|e| failed("asking to end with the runner", &e))?;
+        // It may have been killed before that. Then its end of the socket, which it alone has, is
+        // closed.
+        if is_closed(self.socket()) {
+            let gone = "the runner is gone".to_owned();
+            return Err(ExecutorValidationError::ArgValidationError(gone));
+        }
         for filter in &self.filters {
             seccompiler::apply_filter(filter)
                 .map_err(|e| failed("installing the seccomp filter", &e))?;
@@ -89,6 +95,13 @@ impl Executor for Launcher {
         let _ = send(self.socket(), &why, &[]);
         Err(ExecutorError::Other(why))
     }
+}
+
+fn is_closed(socket: BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut one = [PollFd::new(&socket, PollFlags::empty())];
+    // Whether there is something to read is not asked; that the other end is gone is always told.
+    poll(&mut one, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// The tool's standard input is its input file, opened inside: its descriptor leads nowhere else.

@@ -51,7 +51,7 @@ fn serve(socket: &OwnedFd) -> Result<(), Failed> {
     let Some((Request::Prepare(prepare), descriptors)) = hear(socket)? else {
         return Ok(());
     };
-    let sandbox = Sandbox::prepare(*prepare, descriptors)?;
+    let sandbox = Sandbox::prepare(*prepare, descriptors, socket)?;
     tell(socket, &Reply::Prepared, &[sandbox.staged.input.as_fd()])?;
 
     // A container waits for its tool's call: for microseconds, or for hours in a warm pool.
@@ -90,7 +90,11 @@ struct Sandbox {
 }
 
 impl Sandbox {
-    fn prepare(prepare: Prepare, descriptors: Vec<OwnedFd>) -> Result<Self, Failed> {
+    fn prepare(
+        prepare: Prepare,
+        descriptors: Vec<OwnedFd>,
+        engine: &OwnedFd,
+    ) -> Result<Self, Failed> {
         let mut descriptors = descriptors.into_iter();
         let (Some(stdout), Some(stderr), Some(rootfs)) =
             (descriptors.next(), descriptors.next(), descriptors.next())
@@ -110,7 +114,8 @@ impl Sandbox {
         // What the engine handed over stays open no longer than it is needed.
         drop((rootfs, binds));
         cgroup.hide()?;
-        let container = Container::create(&prepare, &staged, &users, &cgroup, [stdout, stderr])?;
+        let container =
+            Container::create(&prepare, &staged, &users, &cgroup, [stdout, stderr], engine)?;
         cgroup.joined_by(container.pid())?;
         Ok(Self {
             staged,

@@ -76,12 +76,11 @@ pub(crate) fn enter(users: &Users) -> Result<Entered, Failed> {
 pub(crate) fn with_ids(map: &IdMap) -> Result<OwnedFd, Failed> {
     const DOING: &str = "making a user namespace";
     let (mut ready, tell) = pipe().step(DOING)?;
-    let (wait, release) = pipe().step(DOING)?;
+    let (wait, _release) = pipe().step(DOING)?;
     let child = fork(|| {
         let (mut wait, mut tell) = (&wait, &tell);
         let done = unshare(UnshareFlags::NEWUSER).is_ok() && tell.write_all(&[1]).is_ok();
-        // Until the parent has the namespace, or is gone.
-        drop(release.try_clone());
+        // Until the parent has the namespace and ends this, or is gone.
         let _ = wait.read(&mut [0]);
         i32::from(!done)
     })

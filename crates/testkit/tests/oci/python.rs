@@ -225,7 +225,6 @@ async fn cases(engine: &Engine, name: &ToolName) {
 fn a_python_tool_runs_in_an_imported_debian_and_in_the_same_pulled_from_a_registry() {
     let _alone = alone();
     let debian = debian();
-    let before = Before::now();
     let homes = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let name: Reference = NAME.parse().unwrap();
 
@@ -235,6 +234,7 @@ fn a_python_tool_runs_in_an_imported_debian_and_in_the_same_pulled_from_a_regist
     });
     println!("{} bytes of blobs, {}", image.size, image.digest);
     block_on(check(homes.0.path(), None));
+    let before = Before::now();
 
     // The very same image: its digest is the one under which it is pulled.
     let registry = Registry::start();

@@ -168,6 +168,11 @@ fn remove(directory: &Path) -> bool {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return true,
             Err(_) => {}
         }
+        // Cgroup v2 kills all at once, and nobody else.
+        if std::fs::write(directory.join("cgroup.kill"), "1").is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            continue;
+        }
         let members = std::fs::read_to_string(directory.join("cgroup.procs"));
         for pid in members.unwrap_or_default().lines() {
             if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::site::MARK;
+use crate::site::{MARK, tool};
 
 /// How long what has ended may take to be gone.
 pub(crate) const SOON: Duration = Duration::from_secs(1);
@@ -17,7 +17,13 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// No other test of this program runs until this is dropped.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+    let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // The one before has let its engine go; its last containers may take a moment.
+    let start = Instant::now();
+    while !our_runners().is_empty() && start.elapsed() < SOON {
+        std::thread::sleep(PAUSE);
+    }
+    one
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +70,23 @@ pub(crate) fn our_runners() -> BTreeSet<u32> {
     runners(std::process::id())
 }
 
-/// Runners, and what they made, whom nobody supervises: the one who started them is gone.
+/// Whether a name is that of a sandbox of ours.
+fn is_ours(name: &str) -> bool {
+    let of = |tool: &str| name.contains(&format!("axocoatl-{tool}-"));
+    of(tool().as_str()) || of("csv-stats-image")
+}
+
+/// Whether a process is in a sandbox of ours, or holds one.
+fn belongs_to_us(pid: u32) -> bool {
+    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let held = fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten();
+    let mut held = held.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    is_ours(&cgroup) || held.any(|path| is_ours(&path.to_string_lossy()))
+}
+
+/// Runners of ours, and what they made, whom nobody supervises: who started them is gone.
 pub(crate) fn orphans() -> BTreeSet<u32> {
     let all = processes();
     // Whoever takes over what is left behind is no program of ours.
@@ -75,7 +97,7 @@ pub(crate) fn orphans() -> BTreeSet<u32> {
         pid
     };
     all.iter()
-        .filter(|(pid, process)| process.runner && top(**pid) <= 1)
+        .filter(|(pid, process)| process.runner && top(**pid) <= 1 && belongs_to_us(**pid))
         .map(|(pid, _)| *pid)
         .collect()
 }
@@ -105,7 +127,7 @@ pub(crate) fn kill(pid: u32) {
     let _ = kill_process(pid, Signal::KILL);
 }
 
-/// The cgroups of sandboxes, of everybody's.
+/// The cgroups of our sandboxes.
 pub(crate) fn cgroups() -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut todo = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
@@ -114,7 +136,7 @@ pub(crate) fn cgroups() -> BTreeSet<PathBuf> {
             if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 continue;
             }
-            if entry.file_name().to_string_lossy().starts_with("axocoatl-") {
+            if is_ours(&entry.file_name().to_string_lossy()) {
                 found.insert(entry.path());
             } else if depth < 3 {
                 todo.push((entry.path(), depth + 1));
@@ -137,10 +159,28 @@ pub(crate) fn cgroups_of(pid: u32) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// The cgroups whose runner is gone.
+/// Who has a cgroup's directory open.
+pub(crate) fn holders(cgroup: &Path) -> Vec<u32> {
+    let holds = |pid: &u32| {
+        let held = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten();
+        held.flatten()
+            .any(|entry| fs::read_link(entry.path()).is_ok_and(|path| path == cgroup))
+    };
+    processes().into_keys().filter(holds).collect()
+}
+
+/// Our cgroups whose runner is gone.
 pub(crate) fn unowned() -> BTreeSet<PathBuf> {
-    let found = axocoatl_isolation::reap_containers(true).unwrap();
-    found.into_iter().collect()
+    ours(axocoatl_isolation::reap_containers(true).unwrap())
+}
+
+fn ours(found: impl IntoIterator<Item = PathBuf>) -> BTreeSet<PathBuf> {
+    let found = found.into_iter();
+    found
+        .filter(|path| is_ours(&path.to_string_lossy()))
+        .collect()
 }
 
 /// Cgroups that came since `before`, and in which there is nobody but orphans.
@@ -250,7 +290,7 @@ impl Before {
     }
 }
 
-/// What `gc` tells through the real command: the cgroups that it removed, or would.
+/// What `gc` tells through the real command: the cgroups of ours that it removed, or would.
 pub(crate) fn gc(home: &Path, dry: bool) -> BTreeSet<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "the command is the thing tested")]
     let mut command = std::process::Command::new(axocoatl());
@@ -262,7 +302,7 @@ pub(crate) fn gc(home: &Path, dry: bool) -> BTreeSet<PathBuf> {
     assert!(output.status.success(), "{output:?}");
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let list = told["cgroups"].as_array().unwrap().iter();
-    list.map(|path| path.as_str().unwrap().into()).collect()
+    ours(list.map(|path| path.as_str().unwrap().into()))
 }
 
 /// The command beside this program, built if it is not there.

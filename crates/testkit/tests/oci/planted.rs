@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use serde_json::{Value, json};
 
 use crate::host::{alone, runners, until};
-use crate::site::{Site, ask, block_on, engine};
+use crate::site::{Site, TOOL_NAME, ask, block_on, engine, tool};
 
 const HOME: &str = "AXO_TEST_PLANTED_HOME";
 
@@ -60,6 +60,7 @@ fn nothing_of_the_host_process_reaches_a_tool() {
         &directory.0,
         &[
             (HOME, site.path().to_str().unwrap()),
+            (TOOL_NAME, tool().as_str()),
             ("LISTEN_FDS", "3"),
             ("LISTEN_FDNAMES", "a:b:c"),
             ("NOTIFY_SOCKET", "/run/planted"),

@@ -6,12 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 
 use crate::host::{Before, alone};
-use crate::site::{MINUTE, Site, block_on, call, chain};
+use crate::site::{MINUTE, Site, ask, block_on, call, chain};
+
+/// The first call of a process opens what stays open.
+async fn ask_once(site: &Site) {
+    ask(&site.engine(0), json!({"op": "echo"})).await;
+}
 
 #[test]
 fn calls_beside_a_busy_reaper_all_succeed() {
     let _alone = alone();
     let site = Site::new();
+    block_on(ask_once(&site));
     let before = Before::now();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -15,6 +15,9 @@ use tempfile::TempDir;
 /// The variable that tells the processes of a tool from all others of the host.
 pub(crate) const MARK: &str = "AXO_MARK";
 
+/// Tells a host process what its tool is called.
+pub(crate) const TOOL_NAME: &str = "AXO_TEST_TOOL";
+
 /// A directory with a bundle of the probe.
 pub(crate) struct Site {
     home: TempDir,
@@ -85,8 +88,16 @@ pub(crate) fn engine(home: &Path, warm: usize, concurrency: u32, mount: Option<&
         .unwrap()
 }
 
-fn tool() -> ToolName {
-    ToolName::parse("probe").unwrap()
+/// The name of the tool, by which the sandboxes of this program, and of the host processes that it
+/// starts, are told from those of others.
+pub(crate) fn tool() -> ToolName {
+    static NAME: OnceLock<ToolName> = OnceLock::new();
+    let name = || {
+        let given = std::env::var(TOOL_NAME);
+        let name = given.unwrap_or_else(|_| format!("probe{}", std::process::id()));
+        ToolName::parse(&name).unwrap()
+    };
+    NAME.get_or_init(name).clone()
 }
 
 /// A call of the probe: `input` is its operation, `mark` goes into its environment.

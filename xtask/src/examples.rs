@@ -9,6 +9,7 @@ use crate::shell::{Shell, say};
 mod build;
 mod call;
 mod cases;
+mod image;
 mod large;
 mod numbers;
 
@@ -70,6 +71,7 @@ fn build_command(shell: &Shell) -> Result<()> {
 }
 
 fn run_tool(shell: &Shell, name: &str) -> Result<()> {
+    image::prepare(shell, name)?;
     let cases = cases::run(shell, name).with_context(|| format!("the tool {name}"))?;
     let large = large::run(shell, name).with_context(|| format!("the tool {name}"))?;
     let large = large.map(|large| format!("; {large}")).unwrap_or_default();

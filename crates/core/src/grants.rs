@@ -96,7 +96,7 @@ pub enum GrantError {
     Value(String),
     /// Not a place for a mount.
     #[error(
-        "{0:?} is no place for a mount: give an absolute path without '..', not '/', '/tmp', '/proc', '/sys', '/dev' or below '/axocoatl'"
+        "{0:?} is no place for a mount: give an absolute path without '..', not '/' or '/tmp', and not '/proc', '/sys', '/dev', '/axocoatl' or below them"
     )]
     Target(String),
     /// Not `SRC:DST[:ro|rw]`.
@@ -226,6 +226,9 @@ impl Mount {
     /// Places a mount would hide or be hidden by something of ours.
     const RESERVED: [&str; 6] = ["/", "/tmp", "/proc", "/sys", "/dev", "/axocoatl"];
 
+    /// Places with nothing beneath them that is anybody else's.
+    const OURS: [&str; 4] = ["/proc", "/sys", "/dev", "/axocoatl"];
+
     /// A mount of `source` at `target`.
     ///
     /// # Errors
@@ -241,7 +244,12 @@ impl Mount {
                 .split('/')
                 .all(|part| !matches!(part, "" | "." | ".."))
             && !target.contains('\0');
-        if !plain || Self::RESERVED.contains(&target) || target.starts_with("/axocoatl/") {
+        let ours = Self::OURS.iter().any(|place| {
+            target
+                .strip_prefix(place)
+                .is_some_and(|rest| rest.starts_with('/'))
+        });
+        if !plain || ours || Self::RESERVED.contains(&target) {
             return Err(GrantError::Target(echo(target)));
         }
         Ok(Self {
@@ -316,6 +324,9 @@ mod tests {
             "a:/tmp",
             "a:/axocoatl",
             "a:/axocoatl/x",
+            "a:/proc/sys",
+            "a:/dev/shm",
+            "a:/sys/kernel",
             "a:b",
             "a:/x/../y",
             "a:/x/",

@@ -16,6 +16,5 @@ fn main() -> ExitCode {
         let copied = std::io::copy(&mut std::io::stdin(), &mut std::io::stdout());
         return ExitCode::from(u8::from(copied.is_err()));
     }
-    supervisor::run();
-    ExitCode::SUCCESS
+    supervisor::run()
 }

@@ -17,7 +17,7 @@ use crate::call;
 use crate::failed::{Failed, failed};
 use crate::host::{self, CgroupDriver, Host, Lacking, PREFIX};
 use crate::pool::{Key, Pool};
-use crate::runner::{Ended, Waiting};
+use crate::runner::{Ended, RunnerError, Waiting};
 use crate::seccomp;
 use crate::spec;
 use crate::tool::{self, ImageSource, Tool};
@@ -168,17 +168,21 @@ impl Inner {
         Ok(tool)
     }
 
-    /// A new container.
-    async fn make(&self, host: &Host, tool: &Tool, order: &Order) -> Result<Waiting, Failed> {
-        self.reaped.call_once(|| {
+    /// Removes what dead runners left, beside whatever else goes on.
+    fn reap(&self) {
+        if let Ok(host) = &self.host {
             let cgroups = host.cgroups.clone();
-            // Beside the call, which does not need it.
             tokio::task::spawn_blocking(move || {
                 if let Err(error) = host::reap(&cgroups, false) {
                     tracing::warn!(%error, "what dead runners left was not removed");
                 }
             });
-        });
+        }
+    }
+
+    /// A new container.
+    async fn make(&self, host: &Host, tool: &Tool, order: &Order) -> Result<Waiting, Failed> {
+        self.reaped.call_once(|| self.reap());
         let id = format!("{PREFIX}{}-{}", order.name, uuid::Uuid::new_v4());
         let cgroup = host.cgroups.of_sandbox(&id, &order.limits);
         let of_config = host.cgroups.of_config(&id, &order.limits);
@@ -304,7 +308,14 @@ impl Executor for OciExecutor {
 
     fn run(&self, call: PlacedCall) -> BoxFuture<'_, Result<Outcome, RunError>> {
         let spec = Arc::clone(call.spec());
-        Box::pin(async move { self.inner.run(call).await.map_err(|e| failed(&spec, e)) })
+        Box::pin(async move {
+            let result = self.inner.run(call).await;
+            if let Err(Failed::Runner(RunnerError::Gone | RunnerError::Silent(_))) = &result {
+                // The kernel has ended the sandbox; its cgroup is left.
+                self.inner.reap();
+            }
+            result.map_err(|e| failed(&spec, e))
+        })
     }
 
     fn prepare<'a>(&'a self, call: &'a PlacedCall) -> BoxFuture<'a, Result<(), RunError>> {

@@ -3,7 +3,7 @@
 //! A container belongs to a [`Key`]: everything that it was made of. A call takes one of its own key
 //! or makes one; what was made for another key of the same tool is ended then. None is used twice.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use axo_core::SpecId;
@@ -24,16 +24,23 @@ pub(crate) struct Key {
 
 /// Containers that wait for calls. Dropped, they end.
 pub(crate) struct Pool {
-    /// The longest waiting first.
-    waiting: Mutex<VecDeque<(Key, Waiting)>>,
+    state: Mutex<State>,
     each: usize,
+}
+
+#[derive(Default)]
+struct State {
+    /// The longest waiting first.
+    waiting: VecDeque<(Key, Waiting)>,
+    /// The key of each tool's newest call: nothing is kept for an older one.
+    newest: HashMap<SpecId, Key>,
 }
 
 impl Pool {
     /// Keeps `each` containers a tool.
     pub(crate) fn new(each: usize) -> Self {
         Self {
-            waiting: Mutex::default(),
+            state: Mutex::default(),
             each: each.min(MAX_WAITING),
         }
     }
@@ -43,7 +50,9 @@ impl Pool {
         if self.each == 0 {
             return None;
         }
-        let mut waiting = self.lock();
+        let mut state = self.lock();
+        state.newest.insert(key.tool, key.clone());
+        let waiting = &mut state.waiting;
         waiting.retain(|(other, _)| other.tool != key.tool || other == key);
         while let Some(at) = waiting.iter().position(|(other, _)| other == key) {
             let taken = waiting.remove(at).map(|(_, container)| container);
@@ -57,18 +66,29 @@ impl Pool {
 
     /// How many more containers of `key` are wanted.
     pub(crate) fn wants(&self, key: &Key) -> usize {
-        let waiting = self.lock();
-        let have = waiting.iter().filter(|(other, _)| other == key).count();
+        let state = self.lock();
+        if state
+            .newest
+            .get(&key.tool)
+            .is_some_and(|newest| newest != key)
+        {
+            return 0;
+        }
+        let have = state
+            .waiting
+            .iter()
+            .filter(|(other, _)| other == key)
+            .count();
         self.each.saturating_sub(have)
     }
 
     /// Keeps a container for a later call.
     pub(crate) fn put(&self, key: Key, container: Waiting) {
-        let mut waiting = self.lock();
-        let have = waiting.iter().filter(|(other, _)| *other == key).count();
-        if have >= self.each {
+        // `wants` takes the lock itself.
+        if self.wants(&key) == 0 {
             return;
         }
+        let waiting = &mut self.lock().waiting;
         if waiting.len() >= MAX_WAITING {
             waiting.pop_front();
         }
@@ -77,10 +97,10 @@ impl Pool {
 
     /// Ends all that wait.
     pub(crate) fn drain(&self) {
-        self.lock().clear();
+        self.lock().waiting.clear();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(Key, Waiting)>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,6 +8,7 @@
 //! Dropped in any state, the sandbox ends: its runner sees the socket close.
 
 use std::fs::File;
+use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
@@ -27,7 +28,7 @@ use crate::streams::Stream;
 /// emulated processors it takes a second.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// How long a killed tool may take to be gone.
-const KILL_TIME: Duration = Duration::from_secs(20);
+const KILL_TIME: Duration = Duration::from_secs(10);
 
 /// Why a runner did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +59,7 @@ pub(crate) enum RunnerError {
 pub(crate) struct Runner {
     socket: AsyncFd<OwnedFd>,
     /// Reaped by Tokio when it ends, whether or not anybody waits for it.
-    _process: Child,
+    process: Child,
 }
 
 impl Runner {
@@ -86,7 +87,7 @@ impl Runner {
             .map_err(RunnerError::Start)?;
         Ok(Self {
             socket: registered(ours)?,
-            _process: process,
+            process,
         })
     }
 
@@ -135,10 +136,26 @@ impl Runner {
         }
     }
 
+    /// What a runner has to do in time. One that does not is stuck or was stopped, and is killed: the
+    /// kernel ends its sandbox with it.
+    async fn within<T>(
+        &self,
+        time: Duration,
+        work: impl Future<Output = Result<T, RunnerError>>,
+    ) -> Result<T, RunnerError> {
+        let done = tokio::time::timeout(time, work).await;
+        if done.is_err()
+            && let Some(pid) = self.process.id().and_then(|id| i32::try_from(id).ok())
+            && let Some(pid) = rustix::process::Pid::from_raw(pid)
+        {
+            // It is not reaped as long as Tokio tells its id, so the id is its.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        done.unwrap_or(Err(RunnerError::Silent(time)))
+    }
+
     async fn answer(&self) -> Result<(Reply, Vec<OwnedFd>), RunnerError> {
-        tokio::time::timeout(ANSWER_TIME, self.hear())
-            .await
-            .map_err(|_| RunnerError::Silent(ANSWER_TIME))?
+        self.within(ANSWER_TIME, self.hear()).await
     }
 }
 
@@ -252,9 +269,7 @@ impl Runner {
             Ok(()) | Err(RunnerError::Gone) => {}
             Err(e) => return Err(e),
         }
-        tokio::time::timeout(KILL_TIME, self.exited())
-            .await
-            .map_err(|_| RunnerError::Silent(KILL_TIME))?
+        self.within(KILL_TIME, self.exited()).await
     }
 }
 
@@ -275,11 +290,10 @@ pub(crate) struct Ended(Runner);
 impl Ended {
     /// Waits until nothing is left of it.
     pub(crate) async fn gone(self) -> Result<(), RunnerError> {
-        match tokio::time::timeout(KILL_TIME, self.0.hear()).await {
-            Ok(Err(RunnerError::Gone)) => Ok(()),
-            Ok(Ok(_)) => Err(RunnerError::Confused),
-            Ok(Err(e)) => Err(e),
-            Err(_) => Err(RunnerError::Silent(KILL_TIME)),
+        match self.0.within(KILL_TIME, self.0.hear()).await {
+            Err(RunnerError::Gone) => Ok(()),
+            Ok(_) => Err(RunnerError::Confused),
+            Err(e) => Err(e),
         }
     }
 }

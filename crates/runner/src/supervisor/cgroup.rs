@@ -10,7 +10,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -95,6 +95,13 @@ impl Cgroup {
         Ok(())
     }
 
+    /// What a child that has entered needs no more.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.directories
+            .iter()
+            .flat_map(|directory| [directory.itself.as_fd(), directory.parent.as_fd()])
+    }
+
     /// Shows this mount namespace no cgroups, and so libcontainer none to enter.
     pub(crate) fn hide(&self) -> Result<(), Failed> {
         if !self.ours {
@@ -104,7 +111,7 @@ impl Cgroup {
     }
 
     /// Learns where systemd has put the container's first process.
-    pub(crate) fn joined_by(&mut self, pid: Pid) -> Result<(), Failed> {
+    pub(crate) fn joined_by(&mut self, pid: Pid, id: &str) -> Result<(), Failed> {
         const DOING: &str = "finding the cgroup of the container";
         if self.ours {
             return Ok(());
@@ -114,6 +121,17 @@ impl Cgroup {
         let place = text.lines().find_map(|line| line.strip_prefix("0::/"));
         let place = place.ok_or_else(|| Failed::new(DOING, "it is in none of cgroup v2"))?;
         let place = Path::new(ROOT).join(place);
+        // What is killed in the end must be this sandbox's and nothing else.
+        if place
+            .file_name()
+            .is_none_or(|name| name != format!("{id}.scope").as_str())
+        {
+            let why = format!(
+                "it is in {} and not in the scope {id}.scope",
+                place.display()
+            );
+            return Err(Failed::new(DOING, why));
+        }
         let directory = Directory::open(&place).step(DOING)?;
         self.directories.push(directory);
         Ok(())
@@ -167,7 +185,7 @@ impl Directory {
         let mut tries = 0;
         loop {
             tries += 1;
-            match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+            match mkdirat(&parent, name, Mode::from_raw_mode(0o700)) {
                 Ok(()) => {}
                 // A try of ours.
                 Err(Errno::EXIST) if tries > 1 => {}

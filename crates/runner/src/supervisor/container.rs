@@ -29,7 +29,7 @@ pub(crate) struct Container {
     pidfd: OwnedFd,
     /// Keeps the container's mounts until the runner ends: taking them down is what the end of the
     /// first process would otherwise wait for.
-    _mounts: File,
+    _mounts: Option<File>,
     /// The other end is with the container's first process, until that executes the tool.
     launcher: OwnedFd,
     reaped: Cell<bool>,
@@ -61,7 +61,12 @@ impl Container {
             let made = cgroup
                 .enter()
                 .step("entering the cgroup")
-                .and_then(|()| build(prepare, staged, executor, streams));
+                .and_then(|()| be_the_first_to_go().step("setting oom_score_adj"))
+                .and_then(|()| {
+                    // The lock is the runner's alone.
+                    cgroup.descriptors().for_each(close_in_child);
+                    build(prepare, staged, executor, streams)
+                });
             let made = made.map_err(|failed| (failed.doing, failed.why));
             i32::from(send(&tell, &made, &[]).is_err())
         };
@@ -90,7 +95,8 @@ impl Container {
             directory: staged.stage.state().join(&prepare.id),
             pid,
             pidfd: pidfd_open(pid, PidfdFlags::empty()).step(DOING)?,
-            _mounts: File::open(format!("/proc/{}/ns/mnt", pid.as_raw_nonzero())).step(DOING)?,
+            // An ordinary user may not look at it, and waits.
+            _mounts: File::open(format!("/proc/{}/ns/mnt", pid.as_raw_nonzero())).ok(),
             launcher,
             reaped: Cell::new(false),
         })
@@ -180,6 +186,12 @@ fn build(
         .step(DOING)?;
     let pid = container.pid().map(|pid| pid.as_raw());
     pid.ok_or_else(|| Failed::new(DOING, "it has no process"))
+}
+
+/// Where memory of the whole host runs out, a sandbox goes before anything of the host's, whatever
+/// the engine's own standing is.
+fn be_the_first_to_go() -> std::io::Result<()> {
+    std::fs::write("/proc/self/oom_score_adj", "500")
 }
 
 /// Closes a child's copy of what its parent owns.

@@ -10,7 +10,7 @@ use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
 use oci_spec::runtime::Spec;
-use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use seccompiler::sock_filter;
 
 /// Executes the tool, as the engine says at the start of the call.
@@ -88,6 +88,7 @@ impl Executor for Launcher {
     fn exec(&self, _: &Spec) -> Result<(), ExecutorError> {
         let (launch, _) =
             receive::<Launch>(self.socket()).map_err(|e| ExecutorError::Other(e.to_string()))?;
+        close_all_but(self.socket);
         let why = match self.execute(&launch) {
             Ok(()) => "it returned".to_owned(),
             Err(why) => why,
@@ -110,6 +111,13 @@ fn read_input() -> std::io::Result<()> {
     Ok(rustix::stdio::dup2_stdin(&input)?)
 }
 
+/// Memory a tool may keep from being paged, in bytes: what cryptographic libraries take.
+const MAX_LOCKED_BYTES: u64 = 64 << 10;
+/// Signals that may wait for a tool's processes.
+const MAX_SIGNALS: u64 = 1024;
+/// Messages in POSIX queues, in bytes.
+const MAX_QUEUE_BYTES: u64 = 64 << 10;
+
 /// Lowers the limits that are a process's own; the cgroup has those of the whole sandbox.
 fn limit_resources(files: u32) -> std::io::Result<()> {
     let both = |limit: u64| Rlimit {
@@ -119,6 +127,18 @@ fn limit_resources(files: u32) -> std::io::Result<()> {
     setrlimit(Resource::Nofile, both(files.into()))?;
     // No core file: it would be written as whatever the host's core_pattern says.
     setrlimit(Resource::Core, both(0))?;
+    // What the engine may have is none of the tool's: real-time priority, locked memory, and what
+    // the kernel counts for the host's user, whom all sandboxes have in common.
+    setrlimit(Resource::Rtprio, both(0))?;
+    setrlimit(Resource::Nice, both(0))?;
+    for (resource, most) in [
+        (Resource::Memlock, MAX_LOCKED_BYTES),
+        (Resource::Sigpending, MAX_SIGNALS),
+        (Resource::Msgqueue, MAX_QUEUE_BYTES),
+    ] {
+        let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        setrlimit(resource, both(most.min(allowed)))?;
+    }
     Ok(())
 }
 
@@ -186,6 +206,20 @@ impl Command {
         }
         let name = self.args.first().map(|name| name.to_string_lossy());
         format!("{}: {why}", name.unwrap_or_default())
+    }
+}
+
+/// Closes every descriptor but the three streams and `socket`. Executing would close them too, but
+/// only after it has looked up the program, its interpreter and its loader: a path through
+/// `/proc/self/fd` would lead out of the container.
+#[expect(unsafe_code, reason = "no safe function closes a range of descriptors")]
+fn close_all_but(socket: RawFd) {
+    let socket = socket.unsigned_abs();
+    for (first, last) in [(3, socket.saturating_sub(1)), (socket + 1, u32::MAX)] {
+        if first <= last {
+            // SAFETY: this process executes the tool or ends; it uses none of them any more.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod usage;
 mod user_namespace;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::process::ExitCode;
 
 use axo_runner::{Exited, PacketError, Prepare, Reply, Request, receive, send};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -32,9 +33,9 @@ use stage::Staged;
 use step::{Failed, Step as _};
 
 /// Serves the engine on standard input until the sandbox has ended.
-pub(crate) fn run() {
+pub(crate) fn run() -> ExitCode {
     let Ok(socket) = take_standard_input() else {
-        return;
+        return ExitCode::FAILURE;
     };
     if let Err(failed) = serve(&socket) {
         let reply = Reply::Failed {
@@ -44,7 +45,9 @@ pub(crate) fn run() {
         };
         // If the engine is gone, nobody wants to know.
         let _ = send(&socket, &reply, &[]);
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }
 
 fn serve(socket: &OwnedFd) -> Result<(), Failed> {
@@ -108,15 +111,19 @@ impl Sandbox {
         let mut cgroup = Cgroup::make(&prepare.cgroup)?;
         let users = user_namespace::enter(&prepare.users)?;
         // Before the stage covers where they may lie.
-        let rootfs = reopen(&rootfs)?;
-        let binds = binds.iter().map(reopen).collect::<Result<Vec<_>, _>>()?;
+        let (host_rootfs, host_binds) = (rootfs, binds);
+        let rootfs = reopen(&host_rootfs)?;
+        let binds = host_binds
+            .iter()
+            .map(reopen)
+            .collect::<Result<Vec<_>, _>>()?;
         let staged = Staged::make(&prepare, &users, &rootfs, &binds)?;
         // What the engine handed over stays open no longer than it is needed.
-        drop((rootfs, binds));
+        drop((rootfs, binds, host_rootfs, host_binds));
         cgroup.hide()?;
         let container =
             Container::create(&prepare, &staged, &users, &cgroup, [stdout, stderr], engine)?;
-        cgroup.joined_by(container.pid())?;
+        cgroup.joined_by(container.pid(), &prepare.id)?;
         Ok(Self {
             staged,
             container,

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::mounts::{Access, attach, copy, map_owners, overlay, restrict, tmpfs};
 use super::step::{Failed, Step as _};
-use super::user_namespace::{Entered, with_ids};
+use super::user_namespace::{Counted, Entered, with_ids};
 
 /// Room on the stage beside the input: `config.json`, libcontainer's state, an overlay's mount
 /// points, in bytes.
@@ -248,7 +248,8 @@ fn map_owner_to_tool(source: &OwnedFd, tree: &OwnedFd, users: &Entered) -> rusti
         users: one(stat.st_uid, user),
         groups: one(stat.st_gid, group),
     };
-    map_owners(tree, &with_ids(&map).map_err(|_| Errno::INVAL)?)
+    let namespace = with_ids(&map, Counted::AsTheHost).map_err(|_| Errno::INVAL)?;
+    map_owners(tree, &namespace)
 }
 
 /// Where the file system cannot map owners, the tool is anybody to it. What nobody may use is not

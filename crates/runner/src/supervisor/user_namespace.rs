@@ -58,7 +58,7 @@ pub(crate) fn enter(users: &Users) -> Result<Entered, Failed> {
         // not give them up; they are nobody's in the sandbox.
         None => drop_groups(),
     }
-    let inner = with_ids(&users.inner)?;
+    let inner = with_ids(&users.inner, Counted::Little)?;
     unshare(UnshareFlags::NEWNS).step("making a mount namespace")?;
     use rustix::mount::{MountPropagationFlags as Propagation, mount_change};
     // What is unmounted on the host goes here too; nothing goes the other way.
@@ -72,17 +72,45 @@ pub(crate) fn enter(users: &Users) -> Result<Entered, Failed> {
     })
 }
 
+/// How much of what the kernel counts by user a namespace may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// As much as the host's user: the namespace only names ids, and nothing runs in it.
+    AsTheHost,
+    /// Little: everything is counted for the host's user as well, who has other use for it.
+    Little,
+}
+
+/// Run in a new user namespace, by a process that may do anything there.
+fn limit_counts() -> std::io::Result<()> {
+    for (what, most) in [
+        ("max_inotify_instances", "16"),
+        ("max_inotify_watches", "4096"),
+        ("max_fanotify_groups", "0"),
+    ] {
+        match std::fs::write(format!("/proc/sys/user/{what}"), most) {
+            // Older kernels do not count it by namespace.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
 /// A user namespace with these ids, held open by its descriptor alone.
-pub(crate) fn with_ids(map: &IdMap) -> Result<OwnedFd, Failed> {
+pub(crate) fn with_ids(map: &IdMap, counted: Counted) -> Result<OwnedFd, Failed> {
     const DOING: &str = "making a user namespace";
     let (mut ready, tell) = pipe().step(DOING)?;
-    let (wait, _release) = pipe().step(DOING)?;
+    let (wait, mut release) = pipe().step(DOING)?;
     let child = fork(|| {
         let (mut wait, mut tell) = (&wait, &tell);
         let done = unshare(UnshareFlags::NEWUSER).is_ok() && tell.write_all(&[1]).is_ok();
-        // Until the parent has the namespace and ends this, or is gone.
+        let mapped = done && wait.read_exact(&mut [0]).is_ok();
+        let limited = mapped && (counted == Counted::AsTheHost || limit_counts().is_ok());
+        let told = limited && tell.write_all(&[2]).is_ok();
+        // Until the parent has the namespace and ends this.
         let _ = wait.read(&mut [0]);
-        i32::from(!done)
+        i32::from(!told)
     })
     .step(DOING)?;
     drop(tell);
@@ -91,6 +119,8 @@ pub(crate) fn with_ids(map: &IdMap) -> Result<OwnedFd, Failed> {
         let of = |file: &str| format!("/proc/{}/{file}", child.as_raw_nonzero());
         std::fs::write(of("uid_map"), text(&map.users))?;
         std::fs::write(of("gid_map"), text(&map.groups))?;
+        release.write_all(&[1])?;
+        ready.read_exact(&mut [0])?;
         File::open(of("ns/user"))
     })();
     let _ = kill_process(child, Signal::KILL);

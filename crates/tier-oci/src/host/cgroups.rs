@@ -132,14 +132,12 @@ pub(crate) fn reap(host: &CgroupHost, dry_run: bool) -> io::Result<Vec<PathBuf>>
     for parent in host.parents() {
         for entry in std::fs::read_dir(&parent)? {
             let entry = entry?;
+            let path = entry.path();
             let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-            if ours && entry.file_type()?.is_dir() && is_dead(&entry.path()) {
-                dead.push(entry.path());
+            if ours && entry.file_type()?.is_dir() && reap_one(&path, dry_run) {
+                dead.push(path);
             }
         }
-    }
-    if !dry_run {
-        dead.retain(|directory| remove(directory));
     }
     Ok(dead)
 }
@@ -147,17 +145,24 @@ pub(crate) fn reap(host: &CgroupHost, dry_run: bool) -> io::Result<Vec<PathBuf>>
 /// How long a runner may take between making a directory and locking it.
 const MAKING: std::time::Duration = std::time::Duration::from_millis(20);
 
-/// A runner holds a lock on each directory of its sandbox. One that was made this moment is not
-/// locked yet, so a free one is looked at twice.
-fn is_dead(directory: &Path) -> bool {
-    let is_free = || {
-        File::open(directory)
-            .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok())
+/// Whether a directory had no runner, and is removed if it is to be. It stays locked meanwhile: a
+/// runner that has just made it does not get the lock, and makes another.
+fn reap_one(directory: &Path, dry_run: bool) -> bool {
+    let lock = || {
+        let file = File::open(directory).ok()?;
+        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        locked.then_some(file)
     };
-    is_free() && {
-        std::thread::sleep(MAKING);
-        is_free()
+    let Some(locked) = lock() else {
+        return false;
+    };
+    if !dry_run {
+        return remove(directory);
     }
+    // One that was made this moment is not locked yet; only looking must not call it dead.
+    drop(locked);
+    std::thread::sleep(MAKING);
+    lock().is_some()
 }
 
 fn remove(directory: &Path) -> bool {

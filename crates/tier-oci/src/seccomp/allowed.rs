@@ -9,6 +9,32 @@ pub(super) const PERSONALITY: i64 = libc::SYS_personality;
 /// Allowed for some families.
 pub(super) const SOCKET: i64 = libc::SYS_socket;
 
+/// Refused as clone3.
+pub(super) const OPENAT2: i64 = libc::SYS_openat2;
+/// Allowed but for one operation.
+pub(super) const PRCTL: i64 = libc::SYS_prctl;
+
+/// Allowed without set-ID bits in the mode, which is this argument, counted from 0.
+pub(super) const SETS_MODE: &[(i64, u8)] = &[
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (libc::SYS_fchmodat2, 2),
+    (libc::SYS_mknodat, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chmod, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mknod, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, 1),
+];
+
+/// The same, with the argument that says whether anything is made.
+pub(super) const OPENS: &[(i64, u8, u8)] = &[
+    (libc::SYS_openat, 2, 3),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 1, 2),
+];
+
 /// Allowed with any arguments.
 pub(super) const ALWAYS: &[i64] = &[
     libc::SYS_accept,
@@ -44,9 +70,6 @@ pub(super) const ALWAYS: &[i64] = &[
     libc::SYS_fallocate,
     libc::SYS_fanotify_mark,
     libc::SYS_fchdir,
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
-    libc::SYS_fchmodat2,
     libc::SYS_fchown,
     libc::SYS_fchownat,
     libc::SYS_fcntl,
@@ -116,7 +139,6 @@ pub(super) const ALWAYS: &[i64] = &[
     libc::SYS_memfd_create,
     libc::SYS_mincore,
     libc::SYS_mkdirat,
-    libc::SYS_mknodat,
     libc::SYS_mlock,
     libc::SYS_mlock2,
     libc::SYS_mlockall,
@@ -140,8 +162,6 @@ pub(super) const ALWAYS: &[i64] = &[
     libc::SYS_munmap,
     libc::SYS_nanosleep,
     libc::SYS_newfstatat,
-    libc::SYS_openat,
-    libc::SYS_openat2,
     libc::SYS_pidfd_open,
     libc::SYS_pidfd_send_signal,
     libc::SYS_pipe2,
@@ -149,7 +169,6 @@ pub(super) const ALWAYS: &[i64] = &[
     libc::SYS_pkey_free,
     libc::SYS_pkey_mprotect,
     libc::SYS_ppoll,
-    libc::SYS_prctl,
     libc::SYS_pread64,
     libc::SYS_preadv,
     libc::SYS_preadv2,
@@ -261,11 +280,7 @@ pub(super) const ALWAYS: &[i64] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_alarm,
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_chmod,
-    #[cfg(target_arch = "x86_64")]
     libc::SYS_chown,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_creat,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_dup2,
     #[cfg(target_arch = "x86_64")]
@@ -298,10 +313,6 @@ pub(super) const ALWAYS: &[i64] = &[
     libc::SYS_lstat,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_mkdir,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_mknod,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_open,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_pause,
     #[cfg(target_arch = "x86_64")]

@@ -3,7 +3,9 @@
 //! The starting point is the default profile that Docker publishes (moby, `profiles/seccomp`), for a
 //! container without capabilities. Stricter than it: no `ptrace`, no `process_vm_*`, `pidfd_getfd`,
 //! `vmsplice`, `memfd_secret` and `name_to_handle_at`, and of socket families only those of ordinary
-//! programs. Whatever is not allowed fails with `EPERM`.
+//! programs; no set-user-ID or set-group-ID bit can be set, which in a writable mount would outlive
+//! the sandbox on the host; and what ends a container with its runner cannot be undone. Whatever is
+//! not allowed fails with `EPERM`.
 
 mod allowed;
 
@@ -22,6 +24,13 @@ const CLONE_NAMESPACES: u64 = 0x7e02_0000;
 const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 /// `AF_UNIX`, `AF_INET`, `AF_INET6`, and `AF_NETLINK`, which C libraries list interfaces by.
 const SOCKET_FAMILIES: [u64; 4] = [1, 2, 10, 16];
+
+/// `S_ISUID` and `S_ISGID`.
+const SET_ID_BITS: u64 = 0o6000;
+/// `O_CREAT` and `__O_TMPFILE`: without either, the mode is not looked at.
+const O_CREAT_OR_TMPFILE: u64 = 0o2000_0100;
+/// `prctl(2)`: the signal for when the parent ends. The runner is the tool's parent.
+const PR_SET_PDEATHSIG: u64 = 1;
 
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
@@ -52,7 +61,11 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     // The kernel answers with the sternest of all filters, so clone3, which the second allows, ends
     // here. Its flags are in memory, where no filter can see them; without it libraries use clone.
     let no_clone3 = SeccompFilter::new(
-        BTreeMap::from([(allowed::CLONE3, Vec::new())]),
+        BTreeMap::from([
+            (allowed::CLONE3, Vec::new()),
+            // The same holds for openat2 and the mode of what it makes.
+            (allowed::OPENAT2, Vec::new()),
+        ]),
         SeccompAction::Allow,
         SeccompAction::Errno(ENOSYS),
         arch,
@@ -62,6 +75,18 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
         .map(|call| (*call, Vec::new()))
         .collect();
     rules.insert(allowed::CLONE3, Vec::new());
+    rules.insert(allowed::OPENAT2, Vec::new());
+    rules.insert(
+        allowed::PRCTL,
+        vec![first_argument(SeccompCmpOp::Ne, PR_SET_PDEATHSIG)?],
+    );
+    for (call, mode) in allowed::SETS_MODE {
+        rules.insert(*call, vec![no_set_id_bits(*mode)?]);
+    }
+    for (call, flags, mode) in allowed::OPENS {
+        let makes_nothing = condition(*flags, SeccompCmpOp::MaskedEq(O_CREAT_OR_TMPFILE), 0)?;
+        rules.insert(*call, vec![makes_nothing, no_set_id_bits(*mode)?]);
+    }
     rules.insert(
         allowed::CLONE,
         vec![first_argument(SeccompCmpOp::MaskedEq(CLONE_NAMESPACES), 0)?],
@@ -77,6 +102,10 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     Ok([no_clone3.try_into()?, allow_listed.try_into()?])
 }
 
+fn no_set_id_bits(mode: u8) -> Result<SeccompRule, seccompiler::BackendError> {
+    condition(mode, SeccompCmpOp::MaskedEq(SET_ID_BITS), 0)
+}
+
 fn first_one_of(values: &[u64]) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     values
         .iter()
@@ -88,12 +117,19 @@ fn first_argument(
     operation: SeccompCmpOp,
     value: u64,
 ) -> Result<SeccompRule, seccompiler::BackendError> {
+    condition(0, operation, value)
+}
+
+fn condition(
+    argument: u8,
+    operation: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompRule, seccompiler::BackendError> {
     // The kernel looks at the lower half of these arguments only.
-    let length = match operation {
-        SeccompCmpOp::Eq => SeccompCmpArgLen::Dword,
-        _ => SeccompCmpArgLen::Qword,
-    };
-    SeccompRule::new(vec![SeccompCondition::new(0, length, operation, value)?])
+    let length = SeccompCmpArgLen::Dword;
+    SeccompRule::new(vec![SeccompCondition::new(
+        argument, length, operation, value,
+    )?])
 }
 
 /// As the protocol with the runner has it.

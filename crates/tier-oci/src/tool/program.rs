@@ -23,6 +23,11 @@ pub(crate) enum ProgramError {
     NoCommand,
     #[error("its program {0:?} is not in its root file system")]
     Absent(String),
+    #[error(
+        "its program {0:?} is not of its root file system: name it by a path without '..', and not \
+         below /proc, /sys, /dev, /tmp or /axocoatl"
+    )]
+    Elsewhere(String),
     #[error("its program {0:?} is not an executable file")]
     NotExecutable(String),
     #[error("its program {program:?} is made for {found}, and this host is {host}")]
@@ -40,6 +45,7 @@ pub(crate) enum ProgramError {
 /// Checks the command of a tool, and answers the program's file.
 pub(super) fn check(tool: &Tool) -> Result<File, ProgramError> {
     let program = tool.args.first().ok_or(ProgramError::NoCommand)?;
+    refuse_what_is_not_its_own(program)?;
     if let Some(inside) = program
         .strip_prefix("/tool/")
         .filter(|_| tool.files.is_some())
@@ -65,7 +71,9 @@ fn find(tool: &Tool, program: &str) -> Result<File, ProgramError> {
             .find_map(|variable| variable.strip_prefix("PATH="))
             .unwrap_or(DEFAULT_PATH);
         path.split(':')
-            .filter(|directory| directory.starts_with('/'))
+            .filter(|directory| {
+                directory.starts_with('/') && refuse_what_is_not_its_own(directory).is_ok()
+            })
             .map(|directory| format!("{directory}/{program}"))
             .collect()
     };
@@ -114,11 +122,29 @@ fn examine(
         });
     }
     if let Some(interpreter) = interpreter(head).filter(|_| depth < MAX_INTERPRETERS) {
+        refuse_what_is_not_its_own(&interpreter)?;
         let found = open(root, &interpreter)
             .map_err(|_| ProgramError::NoInterpreter(program.to_owned(), interpreter.clone()))?;
         examine(root, &interpreter, found, depth + 1)?;
     }
     Ok(file)
+}
+
+/// Places of a container that show something else than the root file system does: what was looked
+/// at would not be what runs.
+const OTHERS: [&str; 5] = ["/proc", "/sys", "/dev", "/tmp", "/axocoatl"];
+
+/// A program by a path into one of [`OTHERS`], or one with `..`, which could lead there.
+fn refuse_what_is_not_its_own(program: &str) -> Result<(), ProgramError> {
+    let plain: Vec<&str> = program
+        .split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+        .collect();
+    let into = |place: &&str| plain.first() == Some(&place.trim_start_matches('/'));
+    if plain.contains(&"..") || (program.starts_with('/') && OTHERS.iter().any(|o| into(&o))) {
+        return Err(ProgramError::Elsewhere(program.to_owned()));
+    }
+    Ok(())
 }
 
 /// The interpreter that a script's first line names.

@@ -49,7 +49,9 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         say(format_args!("\n== conformance of tier oci: {name}"));
         let result = shell
             .command(&us)
+            // The command's own directory, which the machine's user has to be able to enter.
             .directory(shared.path())
+            .env("AXO_WORKSPACE", &shell.root)
             .args(["vmhost", "--timeout", TIMEOUT])
             // A file system on a disk, as bundles and mounts have.
             .args(["--env", "TMPDIR=/scratch"])

@@ -30,8 +30,10 @@ pub(crate) struct Shell {
 impl Shell {
     pub(crate) fn new() -> Result<Self> {
         let here = std::env::current_dir().context("the working directory is gone")?;
+        // One that was started by another works on its workspace, from wherever.
+        let workspace = std::env::var_os("AXO_WORKSPACE").map(PathBuf::from);
         let mut shell = Self {
-            root: here.clone(),
+            root: workspace.unwrap_or_else(|| here.clone()),
             target: PathBuf::new(),
             tools: PathBuf::new(),
             path: std::env::var_os("PATH").unwrap_or_default(),

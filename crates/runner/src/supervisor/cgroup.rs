@@ -20,8 +20,9 @@ use rustix::fs::{
     unlinkat,
 };
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use super::fork::fork;
 use super::mounts;
 use super::step::{Failed, Step as _};
 use super::usage::Usage;
@@ -41,6 +42,9 @@ pub(crate) struct Cgroup {
     directories: Vec<Directory>,
     /// Whether the directories are ours to remove; systemd removes its own.
     ours: bool,
+    /// A process that does nothing but be in systemd's scope: without one, systemd would remove it
+    /// with the tool's end, before what it used is read.
+    keeper: Option<Pid>,
 }
 
 /// One directory, by descriptors: its path is hidden once the container is made.
@@ -56,6 +60,7 @@ impl Cgroup {
         let mut made = Self {
             directories: Vec::new(),
             ours: true,
+            keeper: None,
         };
         match wanted {
             Wanted::Systemd { bus } => {
@@ -133,6 +138,12 @@ impl Cgroup {
             return Err(Failed::new(DOING, why));
         }
         let directory = Directory::open(&place).step(DOING)?;
+        const KEEPING: &str = "keeping the scope of the container";
+        let keeper = fork(keep).step(KEEPING)?;
+        self.keeper = Some(keeper);
+        directory
+            .write("cgroup.procs", &keeper.as_raw_nonzero().to_string())
+            .step(KEEPING)?;
         self.directories.push(directory);
         Ok(())
     }
@@ -165,6 +176,10 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         if !self.ours {
             self.kill();
+            if let Some(keeper) = self.keeper {
+                let _ = kill_process(keeper, Signal::KILL);
+                let _ = waitpid(Some(keeper), WaitOptions::empty());
+            }
             return;
         }
         for _ in 0..REMOVE_TRIES {
@@ -176,6 +191,17 @@ impl Drop for Cgroup {
             self.kill();
             std::thread::sleep(REMOVE_PAUSE);
         }
+    }
+}
+
+/// What a keeper does until it is killed. It holds nothing of the runner's open.
+#[expect(unsafe_code, reason = "no safe function closes a range of descriptors")]
+fn keep() -> i32 {
+    // SAFETY: this process only waits from here on, and uses no descriptor.
+    unsafe { libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0) };
+    loop {
+        // SAFETY: waits for a signal, and touches no memory.
+        unsafe { libc::pause() };
     }
 }
 

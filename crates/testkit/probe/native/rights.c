@@ -96,7 +96,8 @@ static void op_setuid(void) {
     put_int_member("setresgid", error_of(setresgid(0, 0, 0)));
     gid_t group = 0;
     put_int_member("setgroups", error_of(setgroups(1, &group)));
-    put_int_member("copy", copy_self("/tmp/probe-setuid", 06755));
+    put_int_member("copy", copy_self("/tmp/probe-setuid", 0755));
+    put_int_member("chmod", error_of(chmod("/tmp/probe-setuid", 06755)));
     put_int_member("chown", error_of(chown("/tmp/probe-setuid", 0, 0)));
     /* struct vfs_cap_data, revision 2: CAP_SYS_ADMIN permitted and effective */
     static const uint32_t ADMIN[] = {0x02000001, 1u << 21, 0, 0, 0};

@@ -102,7 +102,9 @@ impl Mark {
         ensure(most <= limit, || {
             format!("the host saw {most} processes at once, not at most {limit}")
         })?;
-        ensure(rig.tier() != Tier::Oci || most >= least, || {
+        // Only root may look into the processes of other users, whom a sandbox's are.
+        let looks = rig.tier() == Tier::Oci && rustix::process::geteuid().is_root();
+        ensure(!looks || most >= least, || {
             format!("the host saw {most} processes, not at least {least}: the mark is not seen")
         })?;
         Ok(outcome)

@@ -62,6 +62,8 @@ pub enum Need {
     Kernel,
     /// The same, and the kernel it calls is the host's own.
     SharedKernel,
+    /// The test may look into the processes of other users.
+    Root,
 }
 
 /// How a subject is broken.
@@ -93,6 +95,9 @@ impl Case {
             Need::Kernel if !matches!(tier, Tier::Oci | Tier::MicroVm) => Some(format!(
                 "tools of tier {tier} are no native programs behind a wall"
             )),
+            Need::Root if !rustix::process::geteuid().is_root() => Some(
+                "only root may look into the processes of other users, whom a sandbox's are".into(),
+            ),
             Need::SharedKernel if tier != Tier::Oci => Some(format!(
                 "tools of tier {tier} are not walled off from a kernel that is the host's own"
             )),

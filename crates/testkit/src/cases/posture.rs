@@ -3,7 +3,7 @@
 use axo_core::{GrantKind, LimitKind};
 use serde_json::{Value, json};
 
-use super::Need::{Grant, Kernel, Limit, SharedKernel};
+use super::Need::{Grant, Kernel, Limit, Root, SharedKernel};
 use super::host::{ENOENT, ENXIO, Mark, edit, host_file};
 use super::{Case, Sabotage, case, ensure, output, same};
 use crate::rig::{Request, Rig};
@@ -94,7 +94,7 @@ pub(super) const CASES: &[Case] = &[
     case!(
         the_host_sees_an_unprivileged_user,
         "posture, threat 17",
-        [SharedKernel, Grant(GrantKind::Env)],
+        [SharedKernel, Root, Grant(GrantKind::Env)],
         Sabotage::Request(|request| request.grants.env.clear()),
         |rig| {
             let mark = Mark::new();
@@ -278,7 +278,7 @@ pub(super) const CASES: &[Case] = &[
     case!(
         two_calls_share_no_namespace,
         "posture, threat 15",
-        [SharedKernel, Grant(GrantKind::Env)],
+        [SharedKernel, Root, Grant(GrantKind::Env)],
         Sabotage::Request(|request| request.grants.env.clear()),
         |rig| {
             let marks = [Mark::new(), Mark::new()];

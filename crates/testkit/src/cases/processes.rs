@@ -5,7 +5,7 @@ use std::time::Duration;
 use axo_core::{CpuShare, GrantKind, LimitKind, Outcome, Size, Termination};
 use serde_json::json;
 
-use super::Need::{Grant, Kernel, Limit, SharedKernel};
+use super::Need::{Grant, Kernel, Limit, Root, SharedKernel};
 use super::host::{
     EAGAIN, EPERM, Mark, all_refused, every_child_is_reaped, everything_worked, something_else,
 };
@@ -153,7 +153,7 @@ pub(super) const CASES: &[Case] = &[
     case!(
         a_dropped_call_leaves_no_process,
         "§1 nothing is left behind",
-        [SharedKernel, Grant(GrantKind::Env)],
+        [SharedKernel, Root, Grant(GrantKind::Env)],
         Sabotage::Request(|request| request.grants.env.clear()),
         |rig| {
             let mark = Mark::new();

@@ -58,6 +58,7 @@ pub(super) const CASES: &[Case] = &[
                 "setresgid",
                 "setgroups",
                 "chown",
+                "chmod",
             ] {
                 // EINVAL: the namespace does not even know that user.
                 all_refused(&json!({ call: found[call] }), &[EPERM, EINVAL])?;

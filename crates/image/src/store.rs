@@ -134,7 +134,14 @@ impl Store {
         name: Option<&Reference>,
         progress: &dyn Progress,
     ) -> Result<Image, ImageError> {
-        crate::import::import(self, source, name, &Platform::host(), progress)
+        let imported = crate::import::import(self, source, name, &Platform::host(), progress);
+        if imported.is_err() {
+            // What it had taken in by then is nobody's.
+            if let Err(error) = self.gc(false) {
+                tracing::warn!(%error, "what a refused import left is kept until the next collection");
+            }
+        }
+        imported
     }
 
     /// Every image, by digest.

@@ -144,7 +144,7 @@ fn the_caller_may_lower_a_built_in_minimum_to_oci() {
     );
     let text = ended.json().to_string();
     assert!(
-        text.contains("is not in the store") || text.contains("oci: not available"),
+        text.contains("which is not here") || text.contains("oci: not available"),
         "{ended}"
     );
 }

@@ -250,7 +250,7 @@ fn a_program_that_is_the_runner_gets_nothing() {
         site.configure(&["/script"], &[]);
         refused(
             engine.call(call(json!({}), None, MINUTE)).await,
-            &["interpreter"],
+            &["interpreter", "not of its root file system"],
         );
         site.configure(&["/probe"], &[]);
         ask(&engine, json!({"op": "echo"})).await;

@@ -140,8 +140,11 @@ fn refuse_what_is_not_its_own(program: &str) -> Result<(), ProgramError> {
         .split('/')
         .filter(|part| !matches!(*part, "" | "."))
         .collect();
-    let into = |place: &&str| plain.first() == Some(&place.trim_start_matches('/'));
-    if plain.contains(&"..") || (program.starts_with('/') && OTHERS.iter().any(|o| into(&o))) {
+    let first = plain.first().copied().unwrap_or_default();
+    let leads_there = OTHERS
+        .iter()
+        .any(|place| place.strip_prefix('/') == Some(first));
+    if plain.contains(&"..") || (program.starts_with('/') && leads_there) {
         return Err(ProgramError::Elsewhere(program.to_owned()));
     }
     Ok(())

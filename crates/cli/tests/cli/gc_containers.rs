@@ -113,7 +113,8 @@ fn the_cgroup_of_a_killed_runner_is_found_and_removed() {
         let findings = doctor["findings"].as_array().unwrap();
         assert!(findings.iter().any(|f| f["what"] == "leftover containers"));
     }
-    home.axocoatl(&["gc"]).succeeds_silently();
+    let gc = Running::start(home.command(&["gc"]), b"");
+    gc.end().succeeds_silently();
     assert!(left.iter().all(|path| !Path::new(path).exists()));
 }
 

@@ -13,6 +13,8 @@ const COMMAND: &str = "axocoatl";
 /// Crates that say `links` or are called `-sys` and link no library of the system.
 const HARMLESS: &[(&str, &str)] = &[
     ("linux-raw-sys", "the kernel's constants and types"),
+    ("ring", "its own C and assembly, compiled with it"),
+    ("zstd-sys", "the C library's source, compiled with it"),
     (
         "rayon-core",
         "`links` only keeps a second version of its global pool out",

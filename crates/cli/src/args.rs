@@ -158,7 +158,7 @@ pub(crate) enum Tool {
 pub(crate) enum Image {
     /// Fetch an image from its registry
     Pull {
-        /// Its name: [registry/]name[:tag][@sha256:…].
+        /// Its name: `[registry/]name[:tag][@sha256:…]`.
         #[arg(value_name = "REF", value_parser = parse_reference)]
         reference: Reference,
         /// Speak to the registry without TLS. Whoever is in between learns passwords, and decides

@@ -246,6 +246,34 @@ async fn a_broken_bundle_fails_and_says_how() {
     }
 }
 
+/// What loads a program is looked up by the kernel while the container's first process still has
+/// what made it: a path through a descriptor of the host's would lead out.
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tool is compiled where it is tested"
+)]
+async fn a_loader_cannot_be_reached_through_a_descriptor() {
+    let bundles = Bundles::new();
+    bundles.add("escapes", "answer(\"1\");");
+    let source = bundles.home.path().join("tool.c");
+    let out = "../".repeat(12);
+    for number in 3..32 {
+        let loader = format!("/proc/self/fd/{number}/{out}bin/sh");
+        let compiled = std::process::Command::new("gcc")
+            .args(["-O1", &format!("-Wl,--dynamic-linker={loader}"), "-o"])
+            .args([&bundles.bundle("escapes").join("rootfs/tool"), &source])
+            .status();
+        assert!(compiled.is_ok_and(|status| status.success()));
+        match bundles.run("escapes", json!(null)).await {
+            Err(IsolationError::OciContainerFailed(text)) => {
+                assert!(text.contains("cannot be executed"), "{number}: {text}");
+            }
+            other => panic!("descriptor {number} leads out: {other:?}"),
+        }
+    }
+}
+
 /// Cgroups of a tool's containers, which are called `axocoatl-{tool}-{uuid}`.
 fn containers(tool: &str) -> Vec<String> {
     let mut found = Vec::new();

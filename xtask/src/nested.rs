@@ -54,7 +54,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
             .env("AXO_WORKSPACE", &shell.root)
             .args(["vmhost", "--timeout", TIMEOUT])
             // A file system on a disk, as bundles and mounts have.
-            .args(["--env", "TMPDIR=/scratch"])
+            .args(["--env", "TMPDIR=/scratch", "--env", "AXO_EMULATED=1"])
             .args(["--env", &format!("AXO_NATIVE_PROBE={}", probe.display())])
             .args(arguments)
             .arg("--")

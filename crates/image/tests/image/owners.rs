@@ -1,4 +1,4 @@
-//! A store of a user who is not root. The child is this test program again, as that user.
+//! A store of a user who is not root. The child is a copy of this test program, run as that user.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -53,7 +53,10 @@ fn a_user_who_is_not_root() {
         .end();
     std::fs::write(directory.path().join("tar"), tar).unwrap();
     std::os::unix::fs::chown(directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
+    // The program itself may lie where that user cannot enter.
+    let program = directory.path().join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let output = std::process::Command::new(&program)
         .args(["--exact", "owners::child", "--nocapture"])
         .env(ROOT, directory.path())
         .uid(NOBODY)

@@ -30,6 +30,7 @@ mod manifest;
 mod name;
 mod outcome;
 mod output;
+pub mod pattern;
 mod place;
 mod policy;
 mod spec;
@@ -52,6 +53,7 @@ pub use output::{OutputFile, OutputMode, OutputProblem, ToolOutput};
 pub use place::{Candidate, Exclusion, PlacedCall, Placement, place};
 pub use policy::{
     DEFAULT_CEILINGS, GrantRules, HostPattern, MinimumSource, MountRule, NativeCommand, Policy,
+    SessionRules,
 };
 pub use spec::{Run, Schemas, SpecId, ToolSpec, WasmSource};
 pub use tier::{Requirement, Tier, UnknownWord};

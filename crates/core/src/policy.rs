@@ -29,6 +29,19 @@ pub struct Policy {
     pub native: BTreeMap<ToolName, NativeCommand>,
     /// Functions that the embedding program registered; never from the file.
     pub native_functions: Vec<ToolName>,
+    /// What sessions may be given.
+    pub sessions: SessionRules,
+}
+
+/// What sessions may be given beyond a sandbox without a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SessionRules {
+    /// The network `bridge`, with ports published on the loopback address.
+    pub bridge: bool,
+    /// Commands that a project wants run when its session is made.
+    pub setup_commands: bool,
+    /// No session may ask for a longer life. Default: no ceiling.
+    pub total: Option<Duration>,
 }
 
 /// Which grants may be given.
@@ -110,6 +123,7 @@ impl Default for Policy {
             trusted_images: Vec::new(),
             native: BTreeMap::new(),
             native_functions: Vec::new(),
+            sessions: SessionRules::default(),
         }
     }
 }
@@ -140,6 +154,14 @@ impl Policy {
     #[must_use]
     pub fn trusts(&self, tool: &ToolName) -> bool {
         self.native.contains_key(tool) || self.native_functions.contains(tool)
+    }
+
+    /// Whether an image that is not in the store may be fetched by this reference.
+    #[must_use]
+    pub fn trusts_image(&self, reference: &str) -> bool {
+        self.trusted_images
+            .iter()
+            .any(|pattern| crate::pattern::matches(pattern, reference))
     }
 }
 

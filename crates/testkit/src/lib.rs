@@ -12,6 +12,7 @@
 )]
 
 mod cases;
+mod pace;
 mod probe;
 mod rig;
 mod subject;

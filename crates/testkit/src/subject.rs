@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axo_core::{Capabilities, Executor, Readiness, Run, Tier, WasmSource};
 use axocoatl_isolation::{AuditLog, Compiler, Engine, Places, Policy};
 
+use crate::pace::paced;
 use crate::probe;
 
 /// A tier with the probe packed for it.
@@ -134,19 +135,15 @@ impl Subject {
     }
 }
 
-/// How long what a dropped call leaves may take to be gone: it ends by itself. An emulated processor
-/// (`AXO_EMULATED`) takes several times as long as a real one.
-fn clearing_up() -> Duration {
-    let emulated = std::env::var_os("AXO_EMULATED").is_some();
-    Duration::from_secs(if emulated { 10 } else { 1 })
-}
+/// How long what a dropped call leaves may take to be gone: it ends by itself.
+const CLEARING_UP: Duration = Duration::from_secs(1);
 
 /// Runners that this process started and that still live.
 fn leftover_runners() -> Vec<PathBuf> {
     let started = Instant::now();
     loop {
         let left = runners();
-        if left.is_empty() || started.elapsed() > clearing_up() {
+        if left.is_empty() || started.elapsed() > paced(CLEARING_UP) {
             return left;
         }
         std::thread::sleep(Duration::from_millis(10));

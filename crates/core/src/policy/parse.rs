@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{GrantRules, HostPattern, MountRule, NativeCommand, Policy};
+use super::{GrantRules, HostPattern, MountRule, NativeCommand, Policy, SessionRules};
 use crate::located::Source;
 use crate::manifest::{at, raw_limits::RawLimits};
 use crate::{EnvGrant, Limits, LocatedError, MountMode, Requirement, Tier, ToolName};
@@ -27,6 +27,17 @@ struct RawPolicy {
     trusted_images: Vec<String>,
     #[serde(default)]
     native: BTreeMap<Spanned<String>, RawNative>,
+    #[serde(default)]
+    sessions: RawSessions,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawSessions {
+    network: Option<Spanned<String>>,
+    #[serde(default)]
+    setup_commands: bool,
+    total: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -103,8 +114,25 @@ impl Policy {
                 })
                 .collect::<Result<_, _>>()?,
             native_functions: Vec::new(),
+            sessions: read_sessions(source, &raw.sessions)?,
         })
     }
+}
+
+fn read_sessions(source: Source<'_>, raw: &RawSessions) -> Result<SessionRules, LocatedError> {
+    let bridge = |network: &Spanned<String>| match network.as_ref().as_str() {
+        "bridge" => Ok(true),
+        "none" => Ok(false),
+        _ => Err(source.error(&network.span(), "write \"none\" or \"bridge\"")),
+    };
+    Ok(SessionRules {
+        bridge: raw.network.as_ref().map_or(Ok(false), bridge)?,
+        setup_commands: raw.setup_commands,
+        total: match &raw.total {
+            Some(total) => Some(at(source, total, crate::parse_duration)?),
+            None => None,
+        },
+    })
 }
 
 fn read_minimum(
@@ -211,6 +239,7 @@ fn absolute(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     fn read(text: &str) -> Result<Policy, LocatedError> {
         Policy::parse(text, "policy.toml")
@@ -235,9 +264,15 @@ mounts = [{ source = "/srv/data", mode = "rw" }]
 [native.disk-usage]
 command = ["/usr/bin/du", "-s"]
 wall = "5s"
+[sessions]
+network = "bridge"
+setup_commands = true
+total = "8h"
 "#,
         )
         .unwrap();
+        assert!(policy.sessions.bridge && policy.sessions.setup_commands);
+        assert_eq!(policy.sessions.total, Some(Duration::from_secs(8 * 3600)));
         assert!(!policy.stand_in);
         assert_eq!(policy.minimum[&Requirement::Python], Tier::Oci);
         let name = ToolName::parse("csv-stats").unwrap();

@@ -10,6 +10,7 @@ use axo_core::{Document, EnvGrant, Outcome, Tier, ToolOutput};
 use serde_json::{Value, json};
 
 use super::ensure;
+use crate::pace::paced;
 use crate::rig::{Request, Rig};
 
 pub(super) const EPERM: i64 = 1;
@@ -119,7 +120,7 @@ impl Mark {
 
     /// No process has the mark.
     pub(super) async fn gone(&self) -> Result<(), String> {
-        let deadline = std::time::Instant::now() + GONE;
+        let deadline = std::time::Instant::now() + paced(GONE);
         loop {
             let left = self.processes();
             if left.is_empty() {
@@ -152,7 +153,7 @@ pub(super) async fn every_child_is_reaped() -> Result<(), String> {
         fields.next() == Some("Z") && fields.next() == Some(&own)
     };
     let mut left: Vec<_> = processes().filter(unreaped).collect();
-    let deadline = std::time::Instant::now() + 4 * GONE;
+    let deadline = std::time::Instant::now() + 4 * paced(GONE);
     while !left.is_empty() && std::time::Instant::now() < deadline {
         tokio::time::sleep(GLANCE).await;
         left.retain(unreaped);

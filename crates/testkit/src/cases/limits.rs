@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Need::{Limit, Wall};
 use super::{Case, Sabotage, case, ensure, output, same};
+use crate::pace::paced;
 use crate::rig::{DEFAULT, Request};
 
 /// How much later than its limit a tool may end (threats.md).
@@ -28,7 +29,7 @@ async fn stopped_in_time(rig: crate::Rig, request: Request) -> Result<(), String
     let took = started.elapsed();
     same("the end", outcome.termination, Termination::TimedOut)?;
     // The first call also loads the probe, so the run's own time counts, and both are bounded.
-    ensure(outcome.usage.wall < SHORT + GRACE, || {
+    ensure(outcome.usage.wall < SHORT + paced(GRACE), || {
         format!("it ended after {:?}", outcome.usage.wall)
     })?;
     ensure(took < SHORT + Duration::from_secs(5), || {

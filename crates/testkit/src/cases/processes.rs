@@ -10,6 +10,7 @@ use super::host::{
     EAGAIN, EPERM, Mark, all_refused, every_child_is_reaped, everything_worked, something_else,
 };
 use super::{Case, Sabotage, case, ensure, output, same};
+use crate::pace::paced;
 use crate::rig::{Request, Rig};
 
 /// How much later than its limit a tool may end (threats.md).
@@ -28,7 +29,7 @@ async fn stopped_whole(rig: Rig, request: Request) -> Result<(), String> {
     let request = request.limits(|limits| limits.wall = Some(SHORT));
     let outcome = Mark::new().ends_whole(&rig, request, (1, MANY)).await?;
     same("the end", outcome.termination, Termination::TimedOut)?;
-    ensure(outcome.usage.wall < SHORT + GRACE, || {
+    ensure(outcome.usage.wall < SHORT + paced(GRACE), || {
         format!("it ended after {:?}", outcome.usage.wall)
     })
 }

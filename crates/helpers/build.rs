@@ -12,8 +12,20 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Package, feature, and binary of each helper.
-const HELPERS: [(&str, &str, &str); 1] = [("axo-runner", "supervisor", "axo-runner")];
+/// Package, features, and binary of each helper.
+const HELPERS: [(&str, &str, &str); 2] = [
+    ("axo-runner", "supervisor", "axo-runner"),
+    ("axo-guest-agent", "", "axo-guest-agent"),
+];
+
+/// What they are made of.
+const SOURCES: [&str; 5] = [
+    "crates/runner",
+    "crates/guest-agent",
+    "crates/guest-proto",
+    "Cargo.lock",
+    "Cargo.toml",
+];
 
 fn main() {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
@@ -21,11 +33,11 @@ fn main() {
     let workspace = manifest.ancestors().nth(2).expect("a workspace");
     // One directory for all profiles: the helpers are the same in each.
     let target_directory = target_directory(&out).join("helpers");
-    for path in ["crates/runner", "Cargo.lock", "Cargo.toml"] {
+    for path in SOURCES {
         println!("cargo::rerun-if-changed={}", workspace.join(path).display());
     }
-    for (package, feature, binary) in HELPERS {
-        let program = build(workspace, &target_directory, package, feature, binary);
+    for (package, features, binary) in HELPERS {
+        let program = build(workspace, &target_directory, package, features, binary);
         let copy = out.join(binary);
         std::fs::copy(&program, &copy)
             .unwrap_or_else(|e| panic!("copying {}: {e}", program.display()));
@@ -36,7 +48,7 @@ fn build(
     workspace: &Path,
     target_directory: &Path,
     package: &str,
-    feature: &str,
+    features: &str,
     binary: &str,
 ) -> PathBuf {
     let target = variable("TARGET");
@@ -44,7 +56,7 @@ fn build(
     cargo
         .current_dir(workspace)
         .args(["build", "--quiet", "--locked", "--profile", "helper"])
-        .args(["--package", package, "--features", feature])
+        .args(["--package", package, "--features", features])
         .args(["--bin", binary, "--target", &target, "--target-dir"])
         .arg(target_directory)
         // A program without a loader, a shared library or relocations: it starts from a memfd,

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod session;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use axocoatl_isolation::{
 };
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
+
+pub(crate) use session::{Create, Exec, Logs, Session, Shell};
 
 /// Runs the tools of AI agents inside the right amount of isolation.
 #[derive(Parser, Debug)]
@@ -40,6 +44,9 @@ pub(crate) enum Command {
     /// Fetch, take in, list, show and remove images
     #[command(subcommand)]
     Image(Image),
+    /// Make sandboxes that stay, and work in them
+    #[command(subcommand)]
+    Session(Session),
     /// Show what this host can do: each tier is started for real
     Tiers,
     /// Examine this host and say how to repair what is wrong

@@ -1,5 +1,6 @@
-//! The programs that the engine starts: built statically with this crate, carried in it, and handed
-//! out as sealed memory files, which nothing can change any more (CVE-2019-5736).
+//! The programs that the engine starts, here and inside sandboxes: built statically with this crate,
+//! carried in it, and handed out as sealed memory files, which nothing can change any more
+//! (CVE-2019-5736), or as their bytes.
 #![warn(missing_docs)]
 
 use std::fs::File;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use sha2::{Digest as _, Sha256};
 
 static RUNNER: Helper = Helper {
     name: "axo-runner",
@@ -20,6 +22,19 @@ static RUNNER: Helper = Helper {
 #[must_use]
 pub fn runner() -> &'static Helper {
     &RUNNER
+}
+
+static GUEST_AGENT: Helper = Helper {
+    name: "axo-guest-agent",
+    bytes: include_bytes!(concat!(env!("OUT_DIR"), "/axo-guest-agent")),
+    sealed: Mutex::new(None),
+};
+
+/// The program that runs commands inside a session or a microVM, `axo-guest-agent`. There its
+/// [bytes](Helper::bytes) are given it as a file that it cannot write.
+#[must_use]
+pub fn guest_agent() -> &'static Helper {
+    &GUEST_AGENT
 }
 
 /// A program that this library carries.
@@ -67,6 +82,13 @@ impl Helper {
         self.bytes
     }
 
+    /// The SHA-256 digest of its bytes, in hexadecimal: the name of a file that has them.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let digest = Sha256::digest(self.bytes);
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     fn seal(&self) -> std::io::Result<File> {
         let mut file = File::from(memfd_create(
             self.name,
@@ -87,10 +109,15 @@ mod tests {
 
     #[test]
     fn a_helper_is_static_and_cannot_be_changed() {
-        let path = runner().path().unwrap();
-        assert_eq!(path, runner().path().unwrap());
+        is_static_and_cannot_be_changed(runner());
+        is_static_and_cannot_be_changed(guest_agent());
+    }
+
+    fn is_static_and_cannot_be_changed(helper: &Helper) {
+        let path = helper.path().unwrap();
+        assert_eq!(path, helper.path().unwrap());
         let bytes = std::fs::read(&path).unwrap();
-        assert_eq!(bytes, runner().bytes());
+        assert_eq!(bytes, helper.bytes());
         // No program interpreter: it needs nothing of the host but the kernel.
         assert!(!bytes.windows(10).any(|w| w == b"/ld-linux-"));
         let written = File::options()
@@ -98,5 +125,12 @@ mod tests {
             .open(&path)
             .and_then(|mut file| file.write_all(b"x"));
         assert!(written.is_err());
+    }
+
+    #[test]
+    fn a_helper_is_named_by_its_bytes() {
+        let digest = guest_agent().digest();
+        assert_eq!(digest.len(), 64);
+        assert_ne!(digest, runner().digest());
     }
 }

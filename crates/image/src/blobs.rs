@@ -27,6 +27,7 @@ pub(crate) fn put(
     let digest = Digest::of(bytes);
     operation.hold(layout, [&digest])?;
     if !has(layout, &digest, bytes.len() as u64) {
+        operation.adds(&digest);
         disk::write_atomic(&operation.scratch("blob"), &layout.blob(&digest), bytes)?;
     }
     Ok(digest)
@@ -77,6 +78,10 @@ pub(crate) fn put_stream(
         });
     }
     operation.hold(layout, [&digest])?;
+    if !has(layout, &digest, size) {
+        operation.adds(&digest);
+    }
+    // Over what is there too: somebody may have changed it.
     disk::rename(&temporary, &layout.blob(&digest))?;
     Ok((digest, size))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::bounds::{MAX_CONFIG_BYTES, MAX_LAYERS};
+use crate::error::quoting;
 use crate::{Digest, ImageError, Platform};
 
 /// What an image says about how to run it.
@@ -73,7 +74,7 @@ pub fn parse_config(bytes: &[u8]) -> Result<ImageConfig, ImageError> {
         return Err(bad("it is longer than 4 MiB", None));
     }
     let raw: RawImage = serde_json::from_slice(bytes)
-        .map_err(|error| bad("it is not one of a container image", Some(error.into())))?;
+        .map_err(|error| bad("it is not one of a container image", Some(quoting(error))))?;
     let diff_ids = raw.rootfs.diff_ids.unwrap_or_default();
     if diff_ids.len() > MAX_LAYERS {
         return Err(bad("it has too many layers", None));

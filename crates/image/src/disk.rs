@@ -1,5 +1,7 @@
 //! Files and directories of the store itself, whose paths are ours.
 
+mod removal;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -8,10 +10,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, openat, statat};
 use rustix::io::Errno;
 
 use crate::ImageError;
+pub(crate) use removal::{remove_tree, remove_tree_at};
 
 /// Makes `path` a directory of ours that nobody else can enter.
 pub(crate) fn private_dir(path: &Path) -> Result<(), ImageError> {
@@ -115,27 +118,6 @@ pub(crate) fn remove_file(path: &Path) -> Result<(), ImageError> {
     }
 }
 
-/// Removes `path` and everything below it, whatever its permissions; symlinks are not followed.
-pub(crate) fn remove_tree(path: &Path) -> Result<(), ImageError> {
-    remove_tree_at(CWD, path.as_os_str()).map_err(ImageError::io("removing", path))
-}
-
-/// The same for `name` in an open directory.
-pub(crate) fn remove_tree_at(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
-    let parent = parent.as_fd();
-    match unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let directory = open_dir_at(parent, name)?;
-    for child in children(&directory)? {
-        remove_tree_at(&directory, &child)?;
-    }
-    unlinkat(parent, name, AtFlags::REMOVEDIR)?;
-    Ok(())
-}
-
 /// Opens a directory for listing and, as its owner, changing it.
 pub(crate) fn open_dir_at(parent: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     let parent = parent.as_fd();
@@ -160,15 +142,23 @@ pub(crate) fn open_dir_at(parent: impl AsFd, name: &OsStr) -> io::Result<OwnedFd
 
 /// The names in an open directory.
 pub(crate) fn children(directory: impl AsFd) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
+    Ok(entries(directory)?
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect())
+}
+
+/// The names in an open directory, with what they are where its file system says.
+fn entries(directory: impl AsFd) -> io::Result<Vec<(OsString, FileType)>> {
+    let mut entries = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push(OsString::from_vec(name.to_vec()));
+            entries.push((OsString::from_vec(name.to_vec()), entry.file_type()));
         }
     }
-    Ok(names)
+    Ok(entries)
 }
 
 /// How many bytes `path` and what is below it take on disk. An estimate: what changes meanwhile

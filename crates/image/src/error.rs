@@ -95,7 +95,7 @@ pub enum ImageError {
     },
     /// Plain HTTP where it is not allowed.
     #[error(
-        "registry {registry} is not on this machine, so it is not spoken to without TLS; use https, or allow plain HTTP to other machines explicitly"
+        "registry {registry} answers without TLS, which is not allowed; have it use TLS, or allow plain HTTP (`image pull --insecure-http`): whoever is in between can then read passwords and choose what a tag means"
     )]
     InsecureRegistry {
         /// Which one.
@@ -203,6 +203,18 @@ pub enum ImageError {
         /// What the host said.
         source: io::Error,
     },
+}
+
+/// Longest text of an error that may repeat what a stranger wrote, in characters.
+const MAX_QUOTED: usize = 300;
+
+/// An error of a parser, as the cause of another. It may repeat a text of megabytes.
+pub(crate) fn quoting(error: impl std::error::Error + Send + Sync + 'static) -> BoxError {
+    let text = error.to_string();
+    match text.char_indices().nth(MAX_QUOTED) {
+        None => error.into(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
+    }
 }
 
 /// What to do about an error of the host.

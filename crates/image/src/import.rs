@@ -45,41 +45,52 @@ pub(crate) fn import(
         platform,
         progress,
     };
-    let metadata = std::fs::metadata(source).map_err(ImageError::io("opening", source))?;
-    let stored = if metadata.is_dir() {
-        if source.join(archive::OCI_LAYOUT).is_file() {
-            import.oci_layout(&Archive::directory(source)?)?
-        } else {
-            import.directory()?
-        }
-    } else if metadata.is_file() {
-        match Archive::kind(source, store.options.max_unpacked_bytes)? {
-            Kind::OciLayout => import.oci_layout(&import.unpack_archive()?)?,
-            Kind::Docker => import.docker_archive(&import.unpack_archive()?)?,
-            Kind::Rootfs => import.rootfs_tar()?,
-        }
-    } else {
-        return Err(import.bad("it is neither a file nor a directory"));
-    };
-
-    let name = name.or(stored.name.as_ref());
-    if let Some(name) = name
-        && let Some(pinned) = digest_of(name)?
-        && pinned != stored.record.manifest
-        && !stored.record.indexes.contains(&pinned)
+    let imported = import.take_in(name);
+    if imported.is_err()
+        && let Err(error) = store.take_back(&import.operation)
     {
-        return Err(ImageError::Digest {
-            what: source.display().to_string(),
-            expected: pinned.to_string(),
-            actual: stored.record.manifest.to_string(),
-            fix: "import the archive of that image, or leave the digest out".to_owned(),
-        });
+        tracing::warn!(%error, "what a refused import left is kept until the next collection");
     }
-    let reference = name.map(|name| kept_name(name, &stored.record.manifest));
-    store.commit(&import.operation, stored.record, reference)
+    imported
 }
 
 impl Import<'_> {
+    fn take_in(&self, name: Option<&Reference>) -> Result<Image, ImageError> {
+        let metadata =
+            std::fs::metadata(self.source).map_err(ImageError::io("opening", self.source))?;
+        let stored = if metadata.is_dir() {
+            if self.source.join(archive::OCI_LAYOUT).is_file() {
+                self.oci_layout(&Archive::directory(self.source)?)?
+            } else {
+                self.directory()?
+            }
+        } else if metadata.is_file() {
+            match Archive::kind(self.source, self.store.options.max_unpacked_bytes)? {
+                Kind::OciLayout => self.oci_layout(&self.unpack_archive()?)?,
+                Kind::Docker => self.docker_archive(&self.unpack_archive()?)?,
+                Kind::Rootfs => self.rootfs_tar()?,
+            }
+        } else {
+            return Err(self.bad("it is neither a file nor a directory"));
+        };
+
+        let name = name.or(stored.name.as_ref());
+        if let Some(name) = name
+            && let Some(pinned) = digest_of(name)?
+            && pinned != stored.record.manifest
+            && !stored.record.indexes.contains(&pinned)
+        {
+            return Err(ImageError::Digest {
+                what: self.source.display().to_string(),
+                expected: pinned.to_string(),
+                actual: stored.record.manifest.to_string(),
+                fix: "import the archive of that image, or leave the digest out".to_owned(),
+            });
+        }
+        let reference = name.map(|name| kept_name(name, &stored.record.manifest));
+        self.store.commit(&self.operation, stored.record, reference)
+    }
+
     fn bad(&self, problem: &str) -> ImageError {
         ImageError::malformed(
             &self.source.display().to_string(),

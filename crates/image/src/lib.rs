@@ -32,6 +32,8 @@ mod digest;
 mod disk;
 mod error;
 mod find;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc;
 mod image;
 mod import;
@@ -39,6 +41,7 @@ mod layer;
 mod lock;
 mod manifest;
 mod operation;
+mod pin;
 mod platform;
 mod progress;
 mod record;

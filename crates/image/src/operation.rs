@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::bounds::STORE_LOCK_WAIT;
 use crate::lock::{Hold, lock_path, try_lock, try_lock_path};
@@ -40,6 +41,8 @@ pub(crate) struct Operation {
     directory: PathBuf,
     _lock: File,
     next: AtomicU64,
+    /// Blobs that were not here before.
+    added: Mutex<Vec<Digest>>,
 }
 
 impl Operation {
@@ -60,6 +63,7 @@ impl Operation {
             directory,
             _lock: lock,
             next: AtomicU64::new(0),
+            added: Mutex::default(),
         })
     }
 
@@ -88,6 +92,19 @@ impl Operation {
             .open(&path)
             .and_then(|mut file| file.write_all(lines.as_bytes()))
             .map_err(ImageError::io("writing", &path))
+    }
+
+    /// Remembers a blob that it is about to add.
+    pub(crate) fn adds(&self, digest: &Digest) {
+        let mut added = self.added.lock().unwrap_or_else(PoisonError::into_inner);
+        added.push(digest.clone());
+    }
+
+    /// It came to nothing: holds nothing any more, and says which blobs it added.
+    pub(crate) fn release(&self, _: &Changing) -> Result<Vec<Digest>, ImageError> {
+        disk::remove_file(&self.directory.join(HOLDS))?;
+        let mut added = self.added.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut *added))
     }
 }
 

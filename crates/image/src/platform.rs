@@ -38,6 +38,7 @@ impl Default for Platform {
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)
+        // Whatever a manifest has for a name.
+        write!(f, "{:.64}/{:.64}", self.os, self.architecture)
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounds::{MAX_LAYERS, MAX_RECORD_BYTES, MAX_REFERENCES};
 use crate::digest::Hasher;
+use crate::error::quoting;
 use crate::operation::Operation;
 use crate::{Digest, ImageError, disk};
 
@@ -115,7 +116,7 @@ pub fn parse_record(bytes: &[u8]) -> Result<Record, ImageError> {
         return Err(bad("it is too long", None));
     }
     let record: Record = serde_json::from_slice(bytes)
-        .map_err(|error| bad("it cannot be read", Some(error.into())))?;
+        .map_err(|error| bad("it cannot be read", Some(quoting(error))))?;
     if record.generation != GENERATION {
         return Err(bad("it is of another version of this program", None));
     }

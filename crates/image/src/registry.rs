@@ -1,9 +1,10 @@
 //! Pulling from registries.
 
 mod access;
-mod auth_file;
+pub(crate) mod auth_file;
 mod client;
 mod download;
+mod failure;
 mod options;
 
 use futures_util::{StreamExt, TryStreamExt, stream};

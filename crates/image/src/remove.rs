@@ -27,7 +27,7 @@ impl Store {
     /// with all its references.
     ///
     /// # Errors
-    /// [`ImageError::InUse`] while somebody holds a [`crate::Rootfs`] of the image, and
+    /// [`ImageError::InUse`] while somebody holds a [`crate::Rootfs`] of the image or has pinned one, and
     /// [`ImageError::NotFound`].
     pub fn remove(&self, reference: &str) -> Result<Removed, ImageError> {
         let changing = Changing::begin(&self.layout)?;
@@ -91,6 +91,22 @@ impl Store {
         })
     }
 
+    /// Removes the blobs that `operation` added and that neither an image nor another operation
+    /// needs. What was here before it stays, whoever's it is.
+    pub(crate) fn take_back(&self, operation: &Operation) -> Result<(), ImageError> {
+        let changing = Changing::begin(&self.layout)?;
+        let added = operation.release(&changing)?;
+        let records = Records::load(&self.layout.images())?.all()?;
+        let needed = Needed::new(&records, Staging::look(&self.layout, &changing)?.held);
+        for digest in added
+            .iter()
+            .filter(|digest| !needed.blobs.contains(*digest))
+        {
+            disk::remove_file(&self.layout.blob(digest))?;
+        }
+        Ok(())
+    }
+
     /// Moves a root file system that nobody uses out of the way, into `operation`.
     pub(crate) fn take_rootfs(
         &self,
@@ -107,6 +123,9 @@ impl Store {
         else {
             return Ok(Taken::InUse);
         };
+        if self.is_pinned(key)? {
+            return Ok(Taken::InUse);
+        }
         let taken = if path.exists() {
             let trash = operation.scratch("trash");
             disk::rename(&path, &trash)?;
@@ -140,5 +159,25 @@ impl Needed {
             blobs,
             rootfs: records.iter().map(Record::rootfs_key).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blobs;
+
+    #[test]
+    fn what_another_operation_needs_is_not_taken_back() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path()).unwrap();
+        let begin = || Operation::begin(&store.layout).unwrap();
+        let (failed, other) = (begin(), begin());
+        let put = |bytes| blobs::put(&store.layout, &failed, bytes).unwrap();
+        let [alone, held] = [put(b"alone"), put(b"held")];
+        other.hold(&store.layout, [&held]).unwrap();
+        store.take_back(&failed).unwrap();
+        assert!(!store.layout.blob(&alone).exists());
+        assert!(store.layout.blob(&held).exists());
     }
 }

@@ -16,6 +16,7 @@ use crate::{Digest, Image, ImageError, Progress, Store, disk};
 #[derive(Debug)]
 pub struct Rootfs {
     path: PathBuf,
+    pub(crate) key: Digest,
     _lease: File,
 }
 
@@ -58,6 +59,7 @@ impl Store {
             {
                 return Ok(Rootfs {
                     path,
+                    key,
                     _lease: lease,
                 });
             }

@@ -61,6 +61,10 @@ impl Layout {
         self.root.join("rootfs")
     }
 
+    pub(crate) fn pins(&self) -> PathBuf {
+        self.root.join("pins")
+    }
+
     pub(crate) fn staging(&self) -> PathBuf {
         self.root.join("staging")
     }
@@ -124,7 +128,8 @@ impl Store {
 
     /// Takes in an image from a file or a directory: an OCI layout or a `docker save` archive,
     /// or a bare root file system, which becomes an image of one layer for this architecture.
-    /// Tars may be compressed with gzip or zstd. The content decides which it is.
+    /// Tars may be compressed with gzip or zstd. The content decides which it is. What is refused
+    /// leaves nothing.
     ///
     /// # Errors
     /// `source` is none of these, is damaged, for other machines, or past a limit.
@@ -134,14 +139,14 @@ impl Store {
         name: Option<&Reference>,
         progress: &dyn Progress,
     ) -> Result<Image, ImageError> {
-        let imported = crate::import::import(self, source, name, &Platform::host(), progress);
-        if imported.is_err() {
-            // What it had taken in by then is nobody's.
-            if let Err(error) = self.gc(false) {
-                tracing::warn!(%error, "what a refused import left is kept until the next collection");
-            }
-        }
-        imported
+        crate::import::import(self, source, name, &Platform::host(), progress)
+    }
+
+    /// Whether [`Store::rootfs`] of `image` is here already, so that its next use need not wait.
+    #[must_use]
+    pub fn is_unpacked(&self, image: &Image) -> bool {
+        // It gets its name when it is complete.
+        self.layout.rootfs(&image.rootfs_key()).is_dir()
     }
 
     /// Every image, by digest.

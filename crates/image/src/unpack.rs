@@ -5,7 +5,7 @@
 //! there is never written through but replaced, and files are made with `O_EXCL`.
 
 mod attributes;
-mod entry_path;
+pub(crate) mod entry_path;
 mod mount_points;
 mod tree;
 mod whiteout;

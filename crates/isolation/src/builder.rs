@@ -231,7 +231,7 @@ impl EngineBuilder {
         };
         let mut policy = match self.policy {
             Some(policy) => policy,
-            None => read_policy(&places)?,
+            None => policy_of(&places)?,
         };
         let roots = match self.roots {
             Some(roots) => roots,
@@ -312,7 +312,11 @@ impl EngineBuilder {
     }
 }
 
-fn read_policy(places: &Places) -> Result<Policy, BuildError> {
+/// The operator's rules: the file [`Places::policy`], or [`Policy::default`] without one.
+///
+/// # Errors
+/// If the file is there and cannot be read, is wrong, or others may write it.
+pub fn policy_of(places: &Places) -> Result<Policy, BuildError> {
     let path = places.policy();
     match plain_file::read_with_metadata(&path, MAX_POLICY_BYTES) {
         Ok((_, metadata)) if !is_operators(&metadata) => Err(BuildError::PolicyUnsafe { path }),

@@ -24,15 +24,21 @@ mod audit;
 mod builder;
 mod engine;
 mod error;
+#[cfg(any(feature = "oci-isolation", feature = "podman-sessions"))]
+mod isolation_error;
 mod native;
 #[cfg(feature = "oci-isolation")]
 pub mod oci_sandbox;
 mod owner;
 mod places;
 mod plain_file;
+#[cfg(feature = "podman-sessions")]
+pub mod podman;
 mod proof;
 mod registry;
 mod schema;
+#[cfg(feature = "podman-sessions")]
+pub mod sessions;
 mod tool;
 
 pub use audit::AuditLog;
@@ -42,19 +48,19 @@ pub use axo_core::{
     Finished, Form, GrantError, GrantKind, GrantRules, Grants, HostPattern, HostPort, LimitError,
     LimitKind, Limits, LocatedError, MAX_INPUT_BYTES, MinimumSource, Mount, MountMode, MountRule,
     NameError, NativeCommand, Outcome, OutputFile, OutputMode, OutputProblem, PlacedCall,
-    Placement, Policy, Readiness, Requirement, Run, RunError, Schemas, Size, SpecId, Termination,
-    Tier, TierStatus, ToolCall, ToolName, ToolOutput, ToolSpec, UnitError, UnknownWord, Usage,
-    WasmSource, parse_duration,
+    Placement, Policy, Readiness, Requirement, Run, RunError, Schemas, SessionRules, Size, SpecId,
+    Termination, Tier, TierStatus, ToolCall, ToolName, ToolOutput, ToolSpec, UnitError,
+    UnknownWord, Usage, WasmSource, parse_duration,
 };
 #[cfg(feature = "oci-isolation")]
 pub use axo_tier_oci::{overridden as overridden_in_bundle, reap as reap_containers};
 #[cfg(feature = "wasmtime-sandbox")]
 pub use axo_tier_wasm::Compiler;
-pub use builder::{BuildError, EngineBuilder};
+pub use builder::{BuildError, EngineBuilder, policy_of};
 pub use engine::Engine;
 pub use error::{BadOutput, CallError};
-#[cfg(feature = "oci-isolation")]
-pub use oci_sandbox::IsolationError;
+#[cfg(any(feature = "oci-isolation", feature = "podman-sessions"))]
+pub use isolation_error::IsolationError;
 pub use owner::{Owner, OwnerError, Reaped, reap};
 pub use places::{Places, PlacesError};
 pub use proof::{Proof, TierProof};
@@ -67,7 +73,7 @@ pub use builder::serve_compiler_if_asked;
 
 /// The image store, for those who fill it and look at it. Tools that are images run from the store
 /// in [`Places::images`].
-#[cfg(feature = "oci-isolation")]
+#[cfg(any(feature = "oci-isolation", feature = "podman-sessions"))]
 pub mod images {
     pub use axo_image::{
         Auth, Digest, Garbage, GarbageItem, GarbageKind, Image, ImageConfig, ImageError,

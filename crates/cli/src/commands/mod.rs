@@ -5,6 +5,7 @@ mod doctor;
 mod gc;
 mod image;
 mod run;
+mod session;
 mod tiers;
 mod tool;
 
@@ -31,6 +32,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
             Command::Run(arguments) => run::run(arguments, &printer).await,
             Command::Tool(command) => tool::run(command, &printer).await,
             Command::Image(command) => image::run(command, &printer).await,
+            Command::Session(command) => session::run(command, &printer).await,
             Command::Tiers => tiers::run(&printer).await,
             Command::Doctor(arguments) => doctor::run(&arguments, &printer).await,
             Command::Gc(arguments) => gc::run(&arguments, &printer),

@@ -8,7 +8,8 @@ use axocoatl_isolation::images::{Digest, Platform};
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
-use crate::support::{Home, set_mode, write};
+use crate::process::Running;
+use crate::support::{Home, entries, set_mode, write};
 
 /// The names under which BusyBox is in a root file system.
 const APPLETS: [&str; 9] = [
@@ -110,6 +111,19 @@ pub(crate) fn import_configured(home: &Home, config: &Value) -> String {
         config,
     );
     digest_of(home.axocoatl(&["image", "import", "layout", "--name", IMAGE, "--json"]))
+}
+
+/// Imports [`IMAGE`], starts a container of it that says so and then does `stay`, and waits until it
+/// has.
+pub(crate) fn start_staying(home: &Home, stay: &str) -> Running {
+    import(home);
+    let out = home.shared_directory("out");
+    let script = format!("echo x > /out/started; {stay}");
+    let run = ["run", "--image", IMAGE, "--mount", "./out:/out:rw"];
+    let command = ["--timeout", "1h", "--", "sh", "-c", &script];
+    let mut running = home.start(&[&run[..], &command].concat());
+    running.wait_for("the tool", || entries(&out).pop());
+    running
 }
 
 fn digest_of(imported: crate::ended::Ended) -> String {

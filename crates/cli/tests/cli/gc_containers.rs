@@ -6,29 +6,12 @@ use std::path::Path;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::containers::{IMAGE, import};
+use crate::containers::{IMAGE, start_staying};
 use crate::process::{Running, wait_for};
-use crate::support::{Home, entries};
+use crate::support::Home;
 
-/// Starts a container that stays, and waits until its tool runs.
 fn start(home: &Home) -> Running {
-    import(home);
-    let out = home.shared_directory("out");
-    let mut running = home.start(&[
-        "run",
-        "--image",
-        IMAGE,
-        "--mount",
-        "./out:/out:rw",
-        "--timeout",
-        "1h",
-        "--",
-        "sh",
-        "-c",
-        "echo x > /out/started; exec sleep 3600",
-    ]);
-    running.wait_for("the tool", || entries(&out).pop());
-    running
+    start_staying(home, "exec sleep 3600")
 }
 
 /// The children of a process, by their number, with what they execute.

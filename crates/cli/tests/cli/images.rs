@@ -4,7 +4,9 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::containers::{IMAGE, Tar, import, import_configured, import_tar, make_bundle};
+use crate::containers::{
+    IMAGE, Tar, import, import_configured, import_tar, make_bundle, start_staying,
+};
 use crate::process::Running;
 use crate::support::{AXOCOATL, Home, entries, write};
 use crate::terminal::{is_neutralised, on_terminal};
@@ -24,13 +26,11 @@ fn an_imported_image_is_listed_shown_and_removed() {
     assert_eq!(list["images"][0]["digest"], digest);
 
     // By its name, its digest, or the digits that the list shows.
+    let mut expected = list["images"][0].clone();
+    expected["unpacked"] = json!(false);
     for name in [IMAGE, &digest, short] {
         let shown = home.axocoatl(&["image", "show", name, "--json"]);
-        assert_eq!(
-            shown.succeeds_silently().json(),
-            list["images"][0],
-            "{name}"
-        );
+        assert_eq!(shown.succeeds_silently().json(), expected, "{name}");
     }
     let removed = home
         .axocoatl(&["image", "rm", IMAGE, "--json"])
@@ -89,6 +89,24 @@ fn show_tells_how_the_image_wants_to_be_run() {
     }
     let table = home.axocoatl(&["image", "ls"]).succeeds_silently();
     assert!(table.out().contains("2024-01-02T03:04:05Z"), "{table}");
+}
+
+#[test]
+fn show_tells_whether_the_first_call_has_to_unpack() {
+    let home = Home::new();
+    import(&home);
+    let shown = |unpacked: bool| {
+        let json = home.axocoatl(&["image", "show", IMAGE, "--json"]);
+        assert_eq!(json.succeeds_silently().json()["unpacked"], unpacked);
+        let text = home.axocoatl(&["image", "show", IMAGE]).succeeds_silently();
+        let line = text.out().lines().find(|line| line.starts_with("unpacked"));
+        let words: Vec<_> = line.unwrap().split_whitespace().collect();
+        assert_eq!(words, ["unpacked", &unpacked.to_string()]);
+    };
+    shown(false);
+    home.axocoatl(&["run", "--image", IMAGE, "--", "cat"])
+        .succeeds_silently();
+    shown(true);
 }
 
 #[test]
@@ -261,22 +279,7 @@ fn a_store_that_is_somebody_elses_or_a_file_is_refused() {
 #[test]
 fn an_image_in_use_is_not_removed() {
     let home = Home::new();
-    import(&home);
-    let out = home.shared_directory("out");
-    let mut running = home.start(&[
-        "run",
-        "--image",
-        IMAGE,
-        "--mount",
-        "./out:/out:rw",
-        "--timeout",
-        "1h",
-        "--",
-        "sh",
-        "-c",
-        "echo x > /out/started; exec sleep 600",
-    ]);
-    running.wait_for("the tool", || entries(&out).pop());
+    let running = start_staying(&home, "exec sleep 600");
     home.axocoatl(&["image", "rm", IMAGE])
         .exits(125, &["is in use"]);
     running.signal(rustix::process::Signal::TERM);

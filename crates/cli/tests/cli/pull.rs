@@ -68,7 +68,14 @@ fn without_tls_only_when_asked() {
     let home = Home::new();
     let (registry, _) = registry(&home);
     home.axocoatl(&["image", "pull", &registry.reference("1")])
-        .exits(125, &["registry 127.0.0.1:"]);
+        .exits(
+            125,
+            &[
+                "registry 127.0.0.1:",
+                "answers without TLS",
+                "--insecure-http",
+            ],
+        );
     assert_eq!(registry.blobs_asked(), 0);
 }
 

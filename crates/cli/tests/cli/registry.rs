@@ -49,7 +49,11 @@ fn answer(
     asked: &Mutex<Vec<String>>,
 ) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let request = lines.next().unwrap_or(Ok(String::new()))?;
+    let mut stream = stream;
+    let Ok(request) = lines.next().unwrap_or(Ok(String::new())) else {
+        // TLS, as others answer it who have none.
+        return stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+    };
     for line in lines {
         if line?.is_empty() {
             break;
@@ -65,7 +69,6 @@ fn answer(
         None if path == "/v2/" => ("200 OK", "application/json", b"{}".to_vec()),
         _ => ("404 Not Found", "application/json", b"{}".to_vec()),
     };
-    let mut stream = stream;
     let length = body.len();
     write!(
         stream,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::containers::{IMAGE, Tar, import, import_configured, import_tar};
+use crate::containers::{IMAGE, Tar, import, import_configured, import_tar, start_staying};
 use crate::ended::Ended;
 use crate::process::Running;
 use crate::support::{AXOCOATL, Home, entries, write};
@@ -319,22 +319,8 @@ fn a_command_that_is_not_in_the_image_is_named() {
 fn an_interrupted_container_ends_and_leaves_nothing() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let home = Home::new();
-        import(&home);
-        let out = home.shared_directory("out");
-        let mut running = home.start(&[
-            "run",
-            "--image",
-            IMAGE,
-            "--mount",
-            "./out:/out:rw",
-            "--timeout",
-            "1h",
-            "--",
-            "sh",
-            "-c",
-            "echo x > /out/started; trap '' INT TERM; while true; do sleep 1; done",
-        ]);
-        running.wait_for("the tool", || entries(&out).pop());
+        let stay = "trap '' INT TERM; while true; do sleep 1; done";
+        let running = start_staying(&home, stay);
         running.signal(signal);
         running
             .end_within(Duration::from_secs(30))

@@ -6,6 +6,7 @@ use super::archive::{Archive, DOCKER_MANIFEST};
 use super::{Import, Stored};
 use crate::bounds::{MAX_CONFIG_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES};
 use crate::digest::copy_hashed;
+use crate::error::quoting;
 use crate::layer::{Allowance, decompress};
 use crate::manifest::Descriptor;
 use crate::{Digest, ImageError, Reference, blobs, parse_config};
@@ -18,6 +19,16 @@ struct RawImage {
     layers: Vec<String>,
 }
 
+impl RawImage {
+    /// The files that it is made of.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        [&self.config].into_iter().chain(&self.layers)
+    }
+}
+
+/// Name of a file in an archive, in bytes: a digest and some directories, and errors repeat it.
+const MAX_NAMED_BYTES: usize = 1024;
+
 impl Import<'_> {
     pub(super) fn docker_archive(&self, archive: &Archive) -> Result<Stored, ImageError> {
         let bytes = archive
@@ -28,7 +39,7 @@ impl Import<'_> {
                 what: self.source.display().to_string(),
                 problem: "its manifest.json is not that of a `docker save` archive".to_owned(),
                 fix: "make the archive anew".to_owned(),
-                source: Some(error.into()),
+                source: Some(quoting(error)),
             })?;
         let [image] = images.as_slice() else {
             let problem = format!("it holds {} images instead of one", images.len());
@@ -36,6 +47,9 @@ impl Import<'_> {
         };
         if image.layers.len() > MAX_LAYERS {
             return Err(self.bad("it has too many layers"));
+        }
+        if image.names().any(|name| name.len() > MAX_NAMED_BYTES) {
+            return Err(self.bad("its manifest.json names a file with a name that is too long"));
         }
 
         let config_bytes = archive

@@ -14,7 +14,7 @@ use crate::{ImageError, disk};
 
 /// What the files know about a registry.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// User name and password.
     Basic(String, String),
     /// A program knows more, and is not run.
@@ -93,7 +93,8 @@ fn bad(path: &Path, problem: &str, fix: &str) -> ImageError {
     }
 }
 
-fn parse(
+/// Reads one of them.
+pub(crate) fn parse(
     path: &Path,
     bytes: &[u8],
     registries: &[&str],

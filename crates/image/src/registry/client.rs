@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use oci_client::RegistryOperation;
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
-use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
 use reqwest::header::{ACCEPT, CONTENT_RANGE, RANGE};
 use tokio::sync::RwLock;
@@ -15,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::access::Access;
 use super::blocking;
+use super::failure::{Failure, by_status, classify, of_transport};
 use super::options::{InsecureHttp, PullOptions, is_loopback};
 use crate::bounds::MAX_MANIFEST_BYTES;
 use crate::manifest::ACCEPTED;
@@ -22,31 +22,6 @@ use crate::{BoxError, Digest, ImageError, Reference};
 
 /// Before the second try; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
-
-/// Why a request failed.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// It may work the next time.
-    Passing(BoxError),
-    /// Nothing came.
-    Stalled,
-    /// It will not work.
-    Final(BoxError),
-    /// Not with these credentials.
-    Refused,
-    /// There is none.
-    Missing,
-    /// The part of the blob that was asked for does not exist.
-    Range,
-    /// Already told.
-    Ours(ImageError),
-}
-
-impl Failure {
-    pub(super) const fn passes(&self) -> bool {
-        matches!(self, Self::Passing(_) | Self::Stalled)
-    }
-}
 
 pub(super) struct Registry {
     client: Client,
@@ -159,7 +134,7 @@ impl Registry {
         let response = timeout(self.idle, request.send())
             .await
             .map_err(|_| Failure::Stalled)?
-            .map_err(passing)?;
+            .map_err(of_transport)?;
         match response.status().as_u16() {
             200 | 206 => Ok(response),
             status => Err(by_status(status)),
@@ -193,7 +168,7 @@ impl Registry {
         while let Some(chunk) = timeout(self.idle, response.chunk())
             .await
             .map_err(|_| Failure::Stalled)?
-            .map_err(passing)?
+            .map_err(of_transport)?
         {
             if (bytes.len() + chunk.len()) as u64 > MAX_MANIFEST_BYTES {
                 return Err(Failure::Ours(ImageError::TooLarge {
@@ -286,6 +261,13 @@ impl Registry {
                 image: self.reference.to_string(),
             },
             Failure::Stalled => self.stalled(doing, self.idle),
+            Failure::Plain => ImageError::InsecureRegistry { registry },
+            Failure::Downgrade => ImageError::Registry {
+                registry,
+                doing: doing.to_owned(),
+                fix: "tell whoever runs it".to_owned(),
+                source: "it leads to a place without TLS".into(),
+            },
             Failure::Passing(source) => ImageError::Registry {
                 registry,
                 doing: doing.to_owned(),
@@ -311,32 +293,6 @@ impl Registry {
 const AGAIN: &str =
     "check the network and the registry, then pull again: it goes on where it stopped";
 
-/// A URL may hold a signature, so none is passed on.
-fn passing(error: reqwest::Error) -> Failure {
-    Failure::Passing(error.without_url().into())
-}
-
-fn by_status(code: u16) -> Failure {
-    let error = format!("it answered with status {code}").into();
-    match code {
-        401 | 403 => Failure::Refused,
-        404 => Failure::Missing,
-        416 => Failure::Range,
-        408 | 429 | 500..=599 => Failure::Passing(error),
-        _ => Failure::Final(error),
-    }
-}
-
-fn classify(error: OciDistributionError) -> Failure {
-    match error {
-        OciDistributionError::UnauthorizedError { .. }
-        | OciDistributionError::AuthenticationFailure(_) => Failure::Refused,
-        OciDistributionError::RequestError(error) => passing(error),
-        OciDistributionError::ServerError { code, .. } => by_status(code),
-        other => Failure::Final(other.into()),
-    }
-}
-
 /// The bytes of a blob as they come.
 pub(super) struct Body {
     response: reqwest::Response,
@@ -351,7 +307,7 @@ impl Body {
         let chunk = timeout(self.idle, self.response.chunk())
             .await
             .map_err(|_| Failure::Stalled)?
-            .map_err(passing)?;
+            .map_err(of_transport)?;
         Ok(chunk.map(|chunk| chunk.to_vec()))
     }
 }

@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::blocking;
-use super::client::{Failure, Registry};
+use super::client::Registry;
+use super::failure::Failure;
 use crate::digest::Hasher;
 use crate::lock::{Hold, try_lock_path};
 use crate::manifest::Descriptor;

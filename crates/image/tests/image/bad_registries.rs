@@ -48,17 +48,39 @@ async fn no_registry_at_all() {
         .await
         .unwrap_err();
     assert!(matches!(error, ImageError::Registry { .. }), "{error}");
-    // Without permission it is TLS, which nobody speaks there.
+    nothing_is_kept(&home);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_without_tls_is_refused_unless_allowed() {
     let registry = Registry::start();
-    let options = PullOptions {
-        insecure_http: InsecureHttp::Never,
+    let layer = gzip(&Tar::new().file("a", "1").end());
+    registry.push("tool:1", &[layer], &Made::default());
+    let home = home();
+    let with = |insecure_http| PullOptions {
+        insecure_http,
         ..options()
     };
-    let error = pull(&home, &registry.address, "tool:1", &options)
+    let proxy = Proxy::start(&registry.address, i64::MAX, Fault::Cut);
+    let error = pull(&home, &proxy.address, "tool:1", &with(InsecureHttp::Never))
         .await
         .unwrap_err();
-    assert!(matches!(error, ImageError::Registry { .. }), "{error}");
+    assert!(
+        matches!(&error, ImageError::InsecureRegistry { registry, .. } if *registry == proxy.address),
+        "{}",
+        chain(&error)
+    );
+    assert!(error.to_string().contains("--insecure-http"), "{error}");
+    assert!(!proxy.requests().contains("get "), "it was asked nothing");
     nothing_is_kept(&home);
+    pull(
+        &home,
+        &proxy.address,
+        "tool:1",
+        &with(InsecureHttp::Loopback),
+    )
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use axo_image::{Digest, ImageError, Silent, StoreOptions};
+use axo_image::{
+    Digest, ImageError, Silent, StoreOptions, parse_config, parse_manifest, parse_record,
+};
 use tar::EntryType;
 
-use crate::support::{Made, Tar, gzip, home, home_with, make_layout, names, reference};
+use crate::support::{Made, Tar, chain, gzip, home, home_with, make_layout, names, reference};
 
 /// Unpacking fails with what `is` accepts, and leaves neither file nor root file system.
 fn refused(layers: &[Vec<u8>], is: impl Fn(&ImageError) -> bool) {
@@ -374,4 +376,40 @@ fn a_changed_record_is_told_and_nothing_is_collected() {
     std::fs::write(&record, text).unwrap();
     assert_eq!(home.store.find(&image.digest).unwrap().digest, image.digest);
     assert!(Path::new(&record).exists());
+}
+
+#[test]
+fn errors_repeat_little_of_what_a_stranger_wrote() {
+    let long = "x".repeat(1 << 20);
+    let config = format!(r#"{{"architecture":"{long}","os":"{long}","rootfs":{{}}}}"#);
+    let json = |text: &str| text.replace("LONG", &long);
+    let [manifest, config_error, record] = [
+        parse_manifest(json(r#"{"schemaVersion":"LONG"}"#).as_bytes()).map(drop),
+        parse_config(json(r#"{"architecture":"a","os":"b","rootfs":"LONG"}"#).as_bytes()).map(drop),
+        parse_record(json(r#"{"generation":"LONG"}"#).as_bytes()).map(drop),
+    ];
+    let archive = |manifest: &str| {
+        let home = home();
+        let tar = Tar::new()
+            .file("manifest.json", manifest)
+            .file("c", &config);
+        std::fs::write(home.path("tar"), tar.end()).unwrap();
+        home.store
+            .import(&home.path("tar"), None, &Silent)
+            .map(drop)
+    };
+    let names = json(r#"[{"Config":"LONG","Layers":["LONG"]}]"#);
+    let kind = json(r#"[{"Config":"c","Layers":"LONG"}]"#);
+    for result in [
+        manifest,
+        config_error,
+        record,
+        archive(&names),
+        archive(&kind),
+        // That of a configuration for another machine.
+        archive(r#"[{"Config":"c","Layers":[]}]"#),
+    ] {
+        let text = chain(&result.unwrap_err());
+        assert!(text.len() < 2000, "{} bytes: {text:.300}", text.len());
+    }
 }

@@ -6,7 +6,7 @@ use axo_image::{Auth, Digest, ImageError, Platform, PullOptions, Silent};
 
 use crate::fake::{Answer, Fake};
 use crate::network::{Fault, Proxy, Registry, options};
-use crate::support::{Home, Made, Tar, chain, gzip, home, names, reference};
+use crate::support::{Home, Made, Tar, chain, gzip, home, names, reference, refuse_import};
 
 /// Bytes that do not compress: about four megabytes.
 pub(crate) fn large_layer() -> Vec<u8> {
@@ -171,6 +171,9 @@ async fn a_pull_that_broke_goes_on_where_it_stopped() {
         .join(Digest::of(&layer).hex());
     let kept = partial.metadata().unwrap().len();
     assert!(kept > 1 << 20, "{kept}");
+    // A refused import clears up after itself alone.
+    refuse_import(&home);
+    assert_eq!(partial.metadata().unwrap().len(), kept);
 
     proxy.mend();
     let image = pull(&home, &proxy.address, "tool:1", &options())

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axo_image::{GarbageKind, ImageError, Progress, Silent, Step, Store};
 
-use crate::support::{Made, Tar, home, make_layout, names, reference};
+use crate::support::{Made, Tar, home, make_layout, names, reference, refuse_import};
 
 /// Counts what begins.
 #[derive(Default)]
@@ -140,6 +140,30 @@ fn garbage_is_found_told_and_removed() {
     );
 }
 
+#[test]
+fn a_refused_import_takes_back_what_it_added_and_nothing_else() {
+    let home = home();
+    let root = home.store.root();
+    // It shares a layer with what is refused.
+    let image = home.import(&[Tar::new().file("good", "1").end()]).unwrap();
+    let stray = "0".repeat(64);
+    std::fs::write(root.join("blobs/sha256").join(&stray), "x").unwrap();
+    std::fs::write(root.join("partial").join(&stray), "x").unwrap();
+    std::fs::create_dir_all(root.join("rootfs").join(&stray)).unwrap();
+    let all =
+        || ["blobs/sha256", "partial", "rootfs", "images"].map(|part| names(&root.join(part)));
+    let before = all();
+    refuse_import(&home);
+    assert_eq!(all(), before);
+    assert!(home.store.rootfs(&image, &Silent).is_ok());
+
+    home.store.remove(&image.digest).unwrap();
+    home.store.gc(false).unwrap();
+    refuse_import(&home);
+    assert_eq!(names(&root.join("blobs/sha256")), [""; 0]);
+    home.assert_clean();
+}
+
 /// Collects garbage whenever something begins.
 struct Collect<'a>(&'a Store);
 
@@ -164,4 +188,31 @@ fn garbage_collection_in_the_middle_takes_nothing_that_is_needed() {
     let rootfs = home.store.rootfs(&image, &collect).unwrap();
     assert!(rootfs.path().join("a").is_file() && rootfs.path().join("b").is_file());
     home.assert_clean();
+}
+
+#[test]
+fn what_is_pinned_stays_until_it_is_let_go() {
+    let home = home();
+    let store = &home.store;
+    let image = home.import(&[Tar::new().file("f", "x").end()]).unwrap();
+    let rootfs = store.rootfs(&image, &Silent).unwrap();
+    let path = rootfs.path().to_owned();
+    store.pin(&rootfs, "a-session").unwrap();
+    drop(rootfs);
+
+    assert!(matches!(
+        store.remove(&image.digest),
+        Err(ImageError::InUse { .. })
+    ));
+    store.gc(false).unwrap();
+    assert!(path.join("f").exists());
+    assert_eq!(store.pins().unwrap(), ["a-session"]);
+
+    store.unpin("a-session").unwrap();
+    store.unpin("a-session").unwrap();
+    assert!(store.remove(&image.digest).unwrap().image);
+    assert!(!path.exists());
+    for bad in ["", "..", "a/b", "A", &"a".repeat(65)] {
+        assert!(store.unpin(bad).is_err(), "{bad}");
+    }
 }

@@ -210,6 +210,22 @@ pub(crate) fn make_layout(path: &Path, layers: &[Vec<u8>], made: &Made) -> Diges
     Digest::of(manifest.as_bytes())
 }
 
+/// Imports a layout whose second layer is damaged, after the first was taken in.
+pub(crate) fn refuse_import(home: &Home) {
+    let layout = home.path("damaged");
+    let layers = [
+        Tar::new().file("good", "1").end(),
+        Tar::new().file("bad", "1").end(),
+    ];
+    make_layout(&layout, &layers, &Made::default());
+    let bad = layout
+        .join("blobs/sha256")
+        .join(Digest::of(&layers[1]).hex());
+    std::fs::write(bad, "changed").unwrap();
+    let error = home.store.import(&layout, None, &Silent).unwrap_err();
+    assert!(matches!(error, ImageError::Digest { .. }), "{error}");
+}
+
 /// Runs a program of the system to its end.
 #[expect(
     clippy::disallowed_methods,

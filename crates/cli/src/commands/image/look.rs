@@ -66,11 +66,12 @@ fn date(image: &Image) -> Option<&str> {
 }
 
 pub(super) fn show(reference: &str, printer: &Printer) -> Result<Exit, Failed> {
-    let image = match existing_store()? {
-        Some(store) => store.find(reference)?,
-        None => return Err(not_found(reference).into()),
+    let Some(store) = existing_store()? else {
+        return Err(not_found(reference).into());
     };
-    let value = convert::image(&image);
+    let image = store.find(reference)?;
+    let mut value = convert::image(&image);
+    value["unpacked"] = json!(store.is_unpacked(&image));
     printer.result(|| value.clone(), || lines(&value));
     Ok(Exit::Success)
 }

@@ -1,0 +1,216 @@
+//! One connection: one operation.
+
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axo_guest_proto::{
+    GENERATION, HEADER_BYTES, Header, Hello, Kind, Message, Reply, Request, encode,
+};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::timeout;
+
+use super::AgentError;
+
+/// How long the agent may take to answer, and for each frame it has begun.
+pub(super) const ANSWER: Duration = Duration::from_secs(30);
+
+/// Where an agent listens.
+#[derive(Clone, Debug)]
+pub(crate) enum Endpoint {
+    /// On a socket in this directory of ours, by this name.
+    Socket {
+        /// Nobody else can enter it.
+        directory: PathBuf,
+        /// One component.
+        name: &'static str,
+    },
+}
+
+/// A connection whose request was sent and whose hello was heard.
+pub(super) struct Connection {
+    pub(super) receiver: Receiver,
+    pub(super) sender: Sender,
+    version: String,
+}
+
+/// What the agent says.
+pub(super) struct Receiver {
+    stream: OwnedReadHalf,
+    /// The frame that is being read: its header, and how much of that is there.
+    header: [u8; HEADER_BYTES],
+    header_filled: usize,
+    /// Its payload, once the header is there, and how much of that is.
+    payload: Vec<u8>,
+    payload_filled: usize,
+}
+
+/// What is said to the agent.
+pub(super) struct Sender {
+    stream: OwnedWriteHalf,
+}
+
+impl Endpoint {
+    /// Sends `request` over a new connection.
+    pub(super) async fn ask(&self, request: &Request) -> Result<Connection, AgentError> {
+        let (read, write) = self.connect().await?;
+        let mut connection = Connection {
+            receiver: Receiver::new(read),
+            sender: Sender { stream: write },
+            version: String::new(),
+        };
+        let mut opening = Hello::new(env!("CARGO_PKG_VERSION")).to_frame()?;
+        opening.extend(request.to_frame()?);
+        connection.sender.write(&opening).await?;
+        connection.version = connection.receiver.hello().await?;
+        Ok(connection)
+    }
+
+    async fn connect(&self) -> Result<(OwnedReadHalf, OwnedWriteHalf), AgentError> {
+        let Self::Socket { directory, name } = self;
+        // The address of a socket holds 107 bytes; through the open directory any path fits.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(CWD, directory, flags, Mode::empty())
+            .map_err(|e| AgentError::Unreachable(e.into()))?;
+        let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+        let stream = timeout(ANSWER, UnixStream::connect(path))
+            .await
+            .map_err(|_| AgentError::Late(ANSWER))?
+            .map_err(AgentError::Unreachable)?;
+        Ok(stream.into_split())
+    }
+}
+
+impl Connection {
+    /// The agent's version, for people.
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The next reply, where no bytes are expected.
+    pub(super) async fn reply(&mut self) -> Result<Reply, AgentError> {
+        self.receiver.reply().await
+    }
+
+    /// The reply [`Reply::Done`].
+    pub(super) async fn done(mut self) -> Result<(), AgentError> {
+        match self.reply().await? {
+            Reply::Done => Ok(()),
+            other => Err(AgentError::unexpected(&other)),
+        }
+    }
+}
+
+impl Receiver {
+    const fn new(stream: OwnedReadHalf) -> Self {
+        Self {
+            stream,
+            header: [0; HEADER_BYTES],
+            header_filled: 0,
+            payload: Vec::new(),
+            payload_filled: 0,
+        }
+    }
+
+    async fn hello(&mut self) -> Result<String, AgentError> {
+        let kind = self.frame(Some(ANSWER)).await?;
+        if kind != Kind::Hello {
+            return Err(AgentError::Unexpected { answer: "no Hello" });
+        }
+        let hello = Hello::from_payload(&self.payload)?;
+        if hello.generation != GENERATION {
+            return Err(AgentError::Generation(hello.generation));
+        }
+        Ok(hello.version)
+    }
+
+    /// The next reply, within [`ANSWER`], where no bytes are expected.
+    pub(super) async fn reply(&mut self) -> Result<Reply, AgentError> {
+        match self.frame(Some(ANSWER)).await? {
+            Kind::Control => Ok(Reply::from_payload(&self.payload)?),
+            _ => Err(AgentError::Unexpected {
+                answer: "bytes where a reply was due",
+            }),
+        }
+    }
+
+    /// The next frame's kind; its payload is in [`Self::payload`]. `first` is how long it may take
+    /// to begin; what has begun has [`ANSWER`]. Nothing is lost if this is cancelled.
+    pub(super) async fn frame(&mut self, first: Option<Duration>) -> Result<Kind, AgentError> {
+        if self.header_filled == 0 {
+            let begun = self.stream.read(&mut self.header);
+            let got = match first {
+                Some(limit) => timeout(limit, begun)
+                    .await
+                    .map_err(|_| AgentError::Late(limit))?,
+                None => begun.await,
+            };
+            self.header_filled = some(got)?;
+        }
+        timeout(ANSWER, self.rest())
+            .await
+            .map_err(|_| AgentError::Late(ANSWER))?
+    }
+
+    /// What is missing of a frame that has begun.
+    async fn rest(&mut self) -> Result<Kind, AgentError> {
+        while self.header_filled < HEADER_BYTES {
+            let got = self
+                .stream
+                .read(&mut self.header[self.header_filled..])
+                .await;
+            self.header_filled += some(got)?;
+        }
+        let header = Header::parse(self.header)?;
+        self.payload.resize(header.length, 0);
+        while self.payload_filled < header.length {
+            let got = self
+                .stream
+                .read(&mut self.payload[self.payload_filled..])
+                .await;
+            self.payload_filled += some(got)?;
+        }
+        self.header_filled = 0;
+        self.payload_filled = 0;
+        Ok(header.kind)
+    }
+
+    /// The payload of the last frame.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+impl Sender {
+    /// Sends a message.
+    pub(super) async fn send(&mut self, message: &impl Message) -> Result<(), AgentError> {
+        self.write(&message.to_frame()?).await
+    }
+
+    /// Sends bytes as input, or their end if there are none.
+    pub(super) async fn input(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
+        self.write(&encode(Kind::Input, bytes)?).await
+    }
+
+    /// The agent may take its time here: it slows us down to what a process takes.
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
+        self.stream
+            .write_all(bytes)
+            .await
+            .map_err(AgentError::Broken)?;
+        self.stream.flush().await.map_err(AgentError::Broken)
+    }
+}
+
+/// How much was read, which has to be something.
+fn some(got: io::Result<usize>) -> Result<usize, AgentError> {
+    match got {
+        Ok(0) => Err(AgentError::Broken(io::ErrorKind::UnexpectedEof.into())),
+        Ok(got) => Ok(got),
+        Err(error) => Err(AgentError::Broken(error)),
+    }
+}

@@ -1,0 +1,128 @@
+//! Why something was not done with a session.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use axo_image::ImageError;
+
+use crate::agent::AgentError;
+use crate::podman::PodmanError;
+use crate::{Refused, SessionId, State};
+
+/// Why something was not done with a session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// There is none of that name.
+    #[error("there is no session {0:?}; `axocoatl session ls` lists them")]
+    NotFound(String),
+    /// Several begin so.
+    #[error("{0:?} is the beginning of several sessions' ids; write more of it")]
+    Ambiguous(String),
+    /// The name is taken.
+    #[error("there is a session {0} already; choose another name, or `axocoatl session rm {0}`")]
+    NameTaken(String),
+    /// It is not in a state for that.
+    #[error("session {called} is {state}{}; {fix}", .why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default())]
+    NotReady {
+        /// Which one.
+        called: String,
+        /// Where it is in its life.
+        state: State,
+        /// Why.
+        why: Option<String>,
+        /// What to do.
+        fix: &'static str,
+    },
+    /// Somebody else moves it.
+    #[error("another process is starting or stopping session {0}; try again in a moment")]
+    Busy(SessionId),
+    /// The policy says no.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// A port of this host is in use.
+    #[error(
+        "port {port} of this host cannot be published: {source}; choose another with --port OTHER:{session}"
+    )]
+    Port {
+        /// On this host.
+        port: u16,
+        /// In the session.
+        session: u16,
+        /// Why.
+        source: io::Error,
+    },
+    /// The image cannot be had.
+    #[error("image {reference} of the session")]
+    Image {
+        /// As it was asked for.
+        reference: String,
+        /// Why.
+        source: Box<ImageError>,
+    },
+    /// The image is not here and may not be fetched.
+    #[error(
+        "image {0} is not in the store, and no pattern of trusted_images in the policy covers it; \
+         `axocoatl image pull` or `axocoatl image import` brings it"
+    )]
+    ForeignImage(String),
+    /// Podman does not do what it should.
+    #[error(transparent)]
+    Podman(#[from] PodmanError),
+    /// Podman cannot run a container of ours.
+    #[error(
+        "podman is not ready to run a session: {0}; `axocoatl doctor` says more, `axocoatl doctor --fix` repairs"
+    )]
+    Unready(String),
+    /// It was started and did not get ready.
+    #[error("the container of session {id} started and its agent did not answer: {said}")]
+    NotStarted {
+        /// Which one.
+        id: SessionId,
+        /// What the container wrote.
+        said: String,
+    },
+    /// Its agent does not do what it should.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// A setup command failed.
+    #[error("setup command {command:?} failed with {status}: {said}")]
+    Setup {
+        /// As it was asked for.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// The end of what it wrote.
+        said: String,
+    },
+    /// A record cannot be used.
+    #[error("{}: {why}; remove its directory if the session is of no use any more", .path.display())]
+    Record {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A directory of ours is not ours alone.
+    #[error("{} has to be a directory of this user that nobody else can enter: correct its owner and mode, or set AXOCOATL_HOME", .0.display())]
+    NotOurs(PathBuf),
+    /// The disk.
+    #[error("{doing} {}", .path.display())]
+    Disk {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl SessionError {
+    pub(crate) fn disk(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Disk {
+            doing,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! One task owns a session's life in this process; everybody else asks it. Between processes, who
+//! moves a session to another state holds its turn (see [`crate::table`]).
+
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::agent::{Agent, AgentError, Endpoint};
+use crate::container::Fate;
+use crate::means::Means;
+use crate::record::Record;
+use crate::table::{Table, Turn};
+use crate::{SessionError, State};
+
+/// The name of an agent's socket in its directory.
+const SOCKET: &str = "agent.sock";
+/// How long a new agent may take to answer for the first time.
+const READY: Duration = Duration::from_secs(30);
+/// How long an agent may take over ending what runs, beyond the grace it was given.
+const WIND_UP: Duration = Duration::from_secs(5);
+/// How often something is looked for that comes without notice.
+const GLANCE: Duration = Duration::from_millis(20);
+/// How long to wait for another process that moves the session.
+const TURN: Duration = Duration::from_secs(150);
+
+/// Asks the task that owns a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Lifecycle {
+    requests: mpsc::Sender<Request>,
+    record: watch::Receiver<Record>,
+}
+
+#[derive(Debug)]
+enum Request {
+    /// Make the container, and wait until its agent answers.
+    Start {
+        rootfs: PathBuf,
+        turn: Turn,
+        answer: oneshot::Sender<Result<(), SessionError>>,
+    },
+    /// Find out what has become of it.
+    Look(oneshot::Sender<Result<(), SessionError>>),
+    /// End it.
+    Stop {
+        grace: Duration,
+        answer: oneshot::Sender<Result<(), SessionError>>,
+    },
+}
+
+struct Task {
+    means: Means,
+    record: watch::Sender<Record>,
+}
+
+/// Where the agent of a session is reached.
+pub(crate) fn agent_of(table: &Table, record: &Record) -> Agent {
+    Agent::new(Endpoint::Socket {
+        directory: table.socket_directory(&record.id),
+        name: SOCKET,
+    })
+}
+
+impl Lifecycle {
+    /// Takes on a session whose record is in the table.
+    pub(crate) fn adopt(means: Means, record: Record) -> Self {
+        let (requests, inbox) = mpsc::channel(16);
+        let (sender, receiver) = watch::channel(record);
+        tokio::spawn(
+            Task {
+                means,
+                record: sender,
+            }
+            .serve(inbox),
+        );
+        Self {
+            requests,
+            record: receiver,
+        }
+    }
+
+    /// The session as it was last seen.
+    pub(crate) fn record(&self) -> Record {
+        self.record.borrow().clone()
+    }
+
+    /// Tells every change of the session's state that this process sees.
+    pub(crate) fn watch(&self) -> watch::Receiver<Record> {
+        self.record.clone()
+    }
+
+    pub(crate) async fn start(&self, rootfs: PathBuf, turn: Turn) -> Result<(), SessionError> {
+        self.ask(|answer| Request::Start {
+            rootfs,
+            turn,
+            answer,
+        })
+        .await
+    }
+
+    pub(crate) async fn look(&self) -> Result<(), SessionError> {
+        self.ask(Request::Look).await
+    }
+
+    pub(crate) async fn stop(&self, grace: Duration) -> Result<(), SessionError> {
+        self.ask(|answer| Request::Stop { grace, answer }).await
+    }
+
+    async fn ask(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<(), SessionError>>) -> Request,
+    ) -> Result<(), SessionError> {
+        let (answer, answered) = oneshot::channel();
+        let busy = || SessionError::Busy(self.record.borrow().id.clone());
+        self.requests
+            .send(request(answer))
+            .await
+            .map_err(|_| busy())?;
+        answered.await.map_err(|_| busy())?
+    }
+}
+
+impl Task {
+    /// Until nobody can ask any more.
+    async fn serve(self, mut inbox: mpsc::Receiver<Request>) {
+        while let Some(request) = inbox.recv().await {
+            // Whoever asked may have gone; what was asked is done all the same.
+            match request {
+                Request::Start {
+                    rootfs,
+                    turn,
+                    answer,
+                } => drop(answer.send(self.start(&rootfs, turn).await)),
+                Request::Look(answer) => drop(answer.send(self.look().await)),
+                Request::Stop { grace, answer } => drop(answer.send(self.stop(grace).await)),
+            }
+        }
+    }
+
+    fn agent(&self) -> Agent {
+        agent_of(&self.means.table, &self.record.borrow())
+    }
+
+    fn id(&self) -> crate::SessionId {
+        self.record.borrow().id.clone()
+    }
+
+    fn state(&self) -> State {
+        self.record.borrow().state
+    }
+
+    /// Moves on, on disk and for whoever watches. Only with the turn.
+    fn advance(&self, _turn: &Turn, state: State, why: Option<String>) -> Result<(), SessionError> {
+        let mut record = self.record.borrow().clone();
+        if record.advance(state, why) {
+            self.means.table.save(&record)?;
+            self.record.send_replace(record);
+        }
+        Ok(())
+    }
+
+    /// The turn on the session, and the session as it is now: another process may have moved it.
+    async fn take_turn(&self) -> Result<Turn, SessionError> {
+        let (id, started) = (self.id(), Instant::now());
+        loop {
+            if let Some(turn) = self.means.table.take_turn(&id)? {
+                if let Some(record) = self.means.table.load(&id)? {
+                    self.record.send_if_modified(|known| {
+                        let changed = *known != record;
+                        *known = record;
+                        changed
+                    });
+                }
+                return Ok(turn);
+            }
+            if started.elapsed() > TURN {
+                return Err(SessionError::Busy(id));
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    async fn start(&self, rootfs: &Path, turn: Turn) -> Result<(), SessionError> {
+        match self.make(rootfs).await {
+            Ok(()) => self.advance(&turn, State::Ready, None),
+            Err(error) => {
+                let why = format!("it could not be started: {error}");
+                // What matters more is why.
+                if let Err(error) = self.clear(&turn, State::Lost, why).await {
+                    tracing::warn!(session = %self.id(), %error, "what a failed start left is not removed; gc does it");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn make(&self, rootfs: &Path) -> Result<(), SessionError> {
+        let record = self.record.borrow().clone();
+        let socket = listen(&self.means.table.socket_directory(&record.id))?;
+        self.means
+            .containers()
+            .await?
+            .start(&record, rootfs, socket)
+            .await?;
+        let (agent, started) = (self.agent(), Instant::now());
+        loop {
+            match tokio::time::timeout(READY, agent.hello()).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error @ (AgentError::Protocol(_) | AgentError::Generation(_)))) => {
+                    return Err(error.into());
+                }
+                _ if started.elapsed() < READY
+                    && self.means.containers().await?.look(&record.id).await? == Fate::Running => {}
+                _ => {
+                    let said = self.means.containers().await?.said(&record.id).await;
+                    return Err(SessionError::NotStarted {
+                        id: record.id,
+                        said,
+                    });
+                }
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    /// What has become of the session; what began and was left is brought to its end.
+    async fn look(&self) -> Result<(), SessionError> {
+        if self.state().is_end() {
+            return Ok(());
+        }
+        if self.state() == State::Ready && self.agent().hello().await.is_ok() {
+            return Ok(());
+        }
+        let turn = match self.means.table.take_turn(&self.id())? {
+            Some(turn) => turn,
+            // Somebody is at it, and will say.
+            None => return Ok(()),
+        };
+        if let Some(record) = self.means.table.load(&self.id())? {
+            self.record.send_replace(record);
+        }
+        let answers = self.agent().hello().await.is_ok();
+        match (
+            self.state(),
+            self.means.containers().await?.look(&self.id()).await?,
+        ) {
+            (State::Stopped | State::Lost, _) => Ok(()),
+            (State::Starting, Fate::Running) if answers => self.advance(&turn, State::Ready, None),
+            (State::Ready, Fate::Running) if answers => Ok(()),
+            (State::Starting, _) => {
+                let why = "who was starting it ended before it was ready";
+                self.clear(&turn, State::Lost, why.to_owned()).await
+            }
+            (State::Stopping, _) => {
+                self.clear(&turn, State::Stopped, "it was stopped".into())
+                    .await
+            }
+            (State::Ready, Fate::Running) => {
+                let why = "its container runs and its agent does not answer";
+                self.clear(&turn, State::Lost, why.to_owned()).await
+            }
+            (State::Ready, Fate::Absent) => {
+                let why = "its container was removed by somebody else";
+                self.clear(&turn, State::Lost, why.to_owned()).await
+            }
+            (State::Ready, Fate::Exited { code }) => {
+                let said = self.means.containers().await?.said(&self.id()).await;
+                let (state, why) = match code {
+                    0 => (State::Stopped, format!("it ended by itself: {said}")),
+                    code => (
+                        State::Lost,
+                        format!(
+                            "its container ended with status {code}: killed, out of memory, past its \
+                             total time, or the host was restarted"
+                        ),
+                    ),
+                };
+                self.clear(&turn, state, why).await
+            }
+        }
+    }
+
+    async fn stop(&self, grace: Duration) -> Result<(), SessionError> {
+        let turn = self.take_turn().await?;
+        if self.state().is_end() {
+            return Ok(());
+        }
+        self.advance(&turn, State::Stopping, None)?;
+        // An agent that does not do it is ended with its container.
+        let ending = async {
+            self.agent().shut_down(grace).await?;
+            while self.agent().hello().await.is_ok() {
+                tokio::time::sleep(GLANCE).await;
+            }
+            Ok::<_, AgentError>(())
+        };
+        if let Ok(Err(error)) = tokio::time::timeout(grace + WIND_UP, ending).await {
+            tracing::debug!(session = %self.id(), %error, "its agent did not end it; its container does");
+        }
+        self.clear(&turn, State::Stopped, "it was stopped".to_owned())
+            .await
+    }
+
+    /// Removes everything of the session that runs or could, then says how it ended.
+    async fn clear(&self, turn: &Turn, end: State, why: String) -> Result<(), SessionError> {
+        let id = self.id();
+        self.means.containers().await?.remove(&id).await?;
+        self.means.table.remove_socket(&id)?;
+        if end == State::Stopped {
+            self.advance(turn, State::Stopping, None)?;
+        }
+        self.advance(turn, end, Some(why))
+    }
+}
+
+/// The agent's listening socket. The session gets its descriptor alone: nothing in the session can
+/// reach the directory, take the name, or fill the disk through it.
+fn listen(directory: &Path) -> Result<OwnedFd, SessionError> {
+    let path = directory.join(SOCKET);
+    let bind = || {
+        let opened = std::fs::File::open(directory)?;
+        // Any path fits into an address this way.
+        UnixListener::bind(format!("/proc/self/fd/{}/{SOCKET}", opened.as_raw_fd()))
+    };
+    let listener = bind().map_err(SessionError::disk("listening on", &path))?;
+    Ok(listener.into())
+}

@@ -1,0 +1,108 @@
+//! What sessions are made with: the table, and podman as it works on this host.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
+use crate::SessionError;
+use crate::container::Containers;
+use crate::podman::{self, Finding, Host, Podman, ProbeRequest, Probed, Unready};
+use crate::table::{Table, private_directory};
+use crate::{agent_program, seccomp};
+
+/// What sessions are made with. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Means {
+    pub(crate) table: Table,
+    /// Found when first needed: most of what is done with a session needs no podman.
+    containers: Arc<OnceCell<Arc<Containers>>>,
+}
+
+impl Means {
+    pub(crate) fn new(table: Table) -> Self {
+        Self {
+            table,
+            containers: Arc::default(),
+        }
+    }
+
+    /// Podman with the combination that was proved on this host, proved now if it was not before.
+    pub(crate) async fn containers(&self) -> Result<Arc<Containers>, SessionError> {
+        let found = self.containers.get_or_try_init(|| self.prepare());
+        found.await.map(Arc::clone)
+    }
+
+    async fn prepare(&self) -> Result<Arc<Containers>, SessionError> {
+        let directory = shared(&self.table)?;
+        let agent = agent_program::install(&directory)?;
+        let host = Host::of_process();
+        let proof = match podman::working(&host, &request(&directory, &agent, false)).await? {
+            Probed::Ready(proof) => proof,
+            Probed::Unready(unready) => return Err(SessionError::Unready(why(&unready))),
+        };
+        let podman = Podman::find(&host)
+            .ok_or_else(|| SessionError::Unready("podman is gone".to_owned()))?
+            .with(&proof.combination);
+        Ok(Arc::new(Containers {
+            podman,
+            combination: proof.combination,
+            owner: self.table.owner()?,
+            agent,
+            seccomp: seccomp::write_profile(&directory)?,
+        }))
+    }
+
+    /// Whether podman is there at all.
+    pub(crate) fn has_podman(&self) -> bool {
+        Podman::find(&Host::of_process()).is_some()
+    }
+}
+
+/// Starts a container of ours, and says how that works here or what stops it. What works is kept for
+/// the sessions of `data`.
+///
+/// # Errors
+/// If podman cannot be run at all though it is there, or the directory cannot be used.
+pub async fn prove(data: &Path, bridge: bool) -> Result<Probed, SessionError> {
+    let directory = data.join("sessions").join("shared");
+    private_directory(&data.join("sessions"))?;
+    private_directory(&directory)?;
+    let agent = agent_program::install(&directory)?;
+    Ok(podman::probe(&Host::of_process(), &request(&directory, &agent, bridge)).await?)
+}
+
+fn request(directory: &Path, agent: &Path, bridge: bool) -> ProbeRequest {
+    ProbeRequest {
+        program: agent.to_owned(),
+        directory: directory.to_owned(),
+        bridge,
+    }
+}
+
+/// Where what all sessions share is kept.
+fn shared(table: &Table) -> Result<PathBuf, SessionError> {
+    let directory = table.shared().join("shared");
+    private_directory(&directory)?;
+    Ok(directory)
+}
+
+/// What stops podman, in one line.
+fn why(unready: &Unready) -> String {
+    let said = |finding: &Finding| {
+        let Finding {
+            cause,
+            evidence,
+            repair,
+        } = finding;
+        match evidence.as_str() {
+            "" => format!("{}; {}", cause.text(), repair.text),
+            evidence => format!("{} ({evidence}); {}", cause.text(), repair.text),
+        }
+    };
+    let all: Vec<String> = unready.findings.iter().map(said).collect();
+    match all.is_empty() {
+        true => "for an unknown reason".to_owned(),
+        false => all.join("; "),
+    }
+}

@@ -1,0 +1,228 @@
+//! One session: its processes, files, and end.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::agent::proto::{
+    Attach, Exited, Metrics, Position, ProcessId, ProcessInfo, Size, Status,
+};
+use crate::agent::{Agent, Files, Process, ProcessEvent, Run};
+use crate::lifecycle::{self, Lifecycle};
+use crate::record::Record;
+use crate::table::{Table, Turn};
+use crate::{SessionError, State};
+
+/// How much of a setup command's output its error quotes, in bytes.
+const SAID: usize = 2048;
+
+/// A session. Clones are handles on the same one.
+#[derive(Clone, Debug)]
+pub struct Session {
+    table: Table,
+    life: Lifecycle,
+}
+
+/// A process's end and what it wrote, as far as that was kept.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub exited: Exited,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
+    /// Whether more was written than was kept.
+    pub cut: bool,
+}
+
+impl Session {
+    pub(crate) const fn new(table: Table, life: Lifecycle) -> Self {
+        Self { table, life }
+    }
+
+    /// What is known of it.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        self.life.record()
+    }
+
+    /// Finds out what has become of it; [`Self::record`] tells.
+    ///
+    /// # Errors
+    /// [`SessionError`], if podman has to be asked and does not answer.
+    pub async fn look(&self) -> Result<(), SessionError> {
+        self.life.look().await
+    }
+
+    /// Tells every change of its state that this process sees.
+    #[must_use]
+    pub fn watch(&self) -> tokio::sync::watch::Receiver<Record> {
+        self.life.watch()
+    }
+
+    pub(crate) async fn start(&self, rootfs: PathBuf, turn: Turn) -> Result<(), SessionError> {
+        self.life.start(rootfs, turn).await
+    }
+
+    /// Ends it: `SIGTERM` to its processes, after `grace` `SIGKILL`, then its container is removed.
+    ///
+    /// # Errors
+    /// [`SessionError`]. What remains then is removed by [`crate::Sessions::gc`].
+    pub async fn stop(&self, grace: Duration) -> Result<(), SessionError> {
+        self.life.stop(grace).await
+    }
+
+    /// Its agent, which everything below goes through.
+    ///
+    /// # Errors
+    /// [`SessionError::NotReady`] if it runs none.
+    pub fn agent(&self) -> Result<Agent, SessionError> {
+        let record = self.record();
+        match record.state {
+            State::Ready => Ok(lifecycle::agent_of(&self.table, &record)),
+            state => Err(SessionError::NotReady {
+                called: record.called().to_owned(),
+                state,
+                why: record.why,
+                fix: match state {
+                    State::Starting => "wait until it is ready",
+                    State::Stopping | State::Stopped | State::Lost | State::Ready => {
+                        "`axocoatl session create` makes a new one"
+                    }
+                },
+            }),
+        }
+    }
+
+    /// Starts a process, with the session's variables and directory.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn run(&self, mut run: Run) -> Result<Process, SessionError> {
+        let agent = self.agent()?;
+        let record = self.record();
+        let given = std::mem::take(&mut run.environment);
+        let named = |name: &str| given.iter().any(|(n, _)| n == name.as_bytes());
+        let inherited = record.environment.iter().filter(|(name, _)| !named(name));
+        run.environment = inherited
+            .map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes()))
+            .collect();
+        run.environment.extend(given);
+        run.directory
+            .get_or_insert_with(|| record.working_directory.into_bytes());
+        Ok(agent.start(run).await?)
+    }
+
+    /// Runs a process to its end and keeps at most `keep` bytes of each of its streams.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn output(&self, mut run: Run, keep: usize) -> Result<Finished, SessionError> {
+        run.follow = true;
+        let mut process = self.run(run).await?;
+        let (mut stdout, mut stderr, mut cut) = (Vec::new(), Vec::new(), false);
+        let mut add = |to: &mut Vec<u8>, bytes: &[u8]| {
+            let room = keep - to.len();
+            cut |= bytes.len() > room;
+            to.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        };
+        loop {
+            match process.next().await? {
+                Some(ProcessEvent::Output(bytes)) => add(&mut stdout, bytes),
+                Some(ProcessEvent::Error(bytes)) => add(&mut stderr, bytes),
+                Some(ProcessEvent::Exited(exited)) => {
+                    return Ok(Finished {
+                        exited,
+                        stdout,
+                        stderr,
+                        cut,
+                    });
+                }
+                Some(ProcessEvent::Gap(_)) => {}
+                Some(ProcessEvent::Done) | None => {
+                    return Err(crate::AgentError::Unexpected { answer: "no end" }.into());
+                }
+            }
+        }
+    }
+
+    /// Runs a command of the project that sets it up.
+    pub(crate) async fn set_up(&self, command: &str, limit: Duration) -> Result<(), SessionError> {
+        let mut run = Run::new(["/bin/sh", "-c", command]);
+        run.limits.wall_millis = u64::try_from(limit.as_millis()).ok();
+        let finished = self.output(run, 1 << 20).await?;
+        if finished.exited.status == Status::Code(0) {
+            return Ok(());
+        }
+        let written = [finished.stdout, finished.stderr].concat();
+        let end = &written[written.len().saturating_sub(SAID)..];
+        Err(SessionError::Setup {
+            command: command.chars().take(200).collect(),
+            status: match finished.exited.status {
+                Status::Code(code) => format!("status {code}"),
+                Status::Signal(signal) => format!("signal {signal}"),
+            },
+            said: String::from_utf8_lossy(end).trim().to_owned(),
+        })
+    }
+
+    /// Hears a process from `from` on.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn attach(
+        &self,
+        process: ProcessId,
+        from: Position,
+        steer: bool,
+    ) -> Result<Process, SessionError> {
+        let attach = Attach {
+            process,
+            from,
+            follow: true,
+            steer,
+            lossless: steer,
+        };
+        Ok(self.agent()?.attach(attach).await?)
+    }
+
+    /// The processes that were started in it, those that ended too.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn processes(&self) -> Result<Vec<ProcessInfo>, SessionError> {
+        Ok(self.agent()?.processes().await?)
+    }
+
+    /// Sends a signal to a process and its group.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn signal(&self, process: ProcessId, signal: i32) -> Result<(), SessionError> {
+        Ok(self.agent()?.signal(process, signal).await?)
+    }
+
+    /// Resizes a process's terminal.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn resize(&self, process: ProcessId, size: Size) -> Result<(), SessionError> {
+        Ok(self.agent()?.resize(process, size).await?)
+    }
+
+    /// What it uses.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn metrics(&self) -> Result<Metrics, SessionError> {
+        Ok(self.agent()?.metrics(b"/tmp").await?)
+    }
+
+    /// Its files beneath `root`, an absolute directory in it.
+    ///
+    /// # Errors
+    /// [`SessionError::NotReady`].
+    pub fn files(&self, root: impl Into<Vec<u8>>) -> Result<Files, SessionError> {
+        Ok(self.agent()?.files(root))
+    }
+}

@@ -1,0 +1,371 @@
+//! The sessions of one owner: making them, finding them, and removing what is left of them.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axo_core::Policy;
+use axo_image::{Image, ImageError, Progress, PullOptions, Reference, Rootfs, Store};
+
+use crate::admit::AdmittedSession;
+use crate::lifecycle::Lifecycle;
+use crate::means::Means;
+use crate::record::{ImageFacts, Record};
+use crate::table::Table;
+use crate::{Session, SessionError, SessionId};
+
+/// How long a setup command may take.
+const SETUP: Duration = Duration::from_secs(1800);
+/// What `rm` and `gc` give processes to end.
+pub(crate) const SHORT_GRACE: Duration = Duration::from_secs(2);
+
+/// Where sessions are, and what they are made of.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// What lasts: records.
+    pub data: PathBuf,
+    /// What lasts as long as the host runs: sockets.
+    pub runtime: PathBuf,
+    /// The image store.
+    pub images: PathBuf,
+    /// The operator's rules; `trusted_images` says which images may be fetched.
+    pub policy: Policy,
+}
+
+/// The sessions of one owner: one data directory.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: SessionConfig,
+    table: Table,
+    means: Means,
+    /// The tasks that own sessions in this process.
+    lives: Mutex<HashMap<SessionId, Lifecycle>>,
+}
+
+/// A session whose record cannot be read.
+#[derive(Debug)]
+pub struct Damaged {
+    /// Which one.
+    pub id: SessionId,
+    /// Why.
+    pub error: SessionError,
+}
+
+/// What [`Sessions::gc`] removed, or would.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// Sessions that ended: their records.
+    pub records: Vec<SessionId>,
+    /// Containers and directories without a record.
+    pub strays: Vec<SessionId>,
+    /// What could not be removed, and why.
+    pub failed: Vec<(SessionId, SessionError)>,
+}
+
+impl Sessions {
+    /// Opens the sessions of `config`. Those of earlier processes are adopted as they are asked for.
+    ///
+    /// # Errors
+    /// If their directories cannot be made or are not ours alone.
+    pub fn open(config: SessionConfig) -> Result<Self, SessionError> {
+        let table = Table::open(&config.data, &config.runtime)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                means: Means::new(table.clone()),
+                table,
+                lives: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Makes a session, and returns it when its agent answers and its setup commands are done.
+    ///
+    /// # Errors
+    /// [`SessionError`]; nothing of the session runs then, and its record says what happened.
+    pub async fn create(
+        &self,
+        admitted: &AdmittedSession,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Session, SessionError> {
+        let spec = admitted.spec();
+        if let Some(name) = &spec.name
+            && self.named(name.as_str())?.is_some()
+        {
+            return Err(SessionError::NameTaken(name.to_string()));
+        }
+        for port in &spec.ports {
+            TcpListener::bind(port.address()).map_err(|source| SessionError::Port {
+                port: port.host,
+                session: port.session,
+                source,
+            })?;
+        }
+        // Before anything is fetched: without podman there is no session.
+        self.inner.means.containers().await?;
+        let id = SessionId::random();
+        let (image, rootfs) = self.image(&spec.image, &id, progress).await?;
+        let record = Record::new(id, spec, facts(&image));
+        let turn = self.inner.table.add(&record)?;
+        let session = self.take_on(record);
+        session.start(rootfs.path().to_owned(), turn).await?;
+        for command in &spec.setup {
+            if let Err(error) = session.set_up(command, SETUP).await {
+                // What was set up by half is of no use.
+                session.stop(SHORT_GRACE).await?;
+                return Err(error);
+            }
+        }
+        Ok(session)
+    }
+
+    /// The session of this name, id, or beginning of an id, adopted if this process did not know it.
+    /// It may have ended.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`] and [`SessionError::Ambiguous`].
+    pub async fn find(&self, name: &str) -> Result<Session, SessionError> {
+        let record = match self.named(name)? {
+            Some(record) => record,
+            None => self.by_id(name)?,
+        };
+        self.adopt(record).await
+    }
+
+    fn named(&self, name: &str) -> Result<Option<Record>, SessionError> {
+        let (records, _) = self.inner.table.all()?;
+        let mut named: Vec<Record> = records
+            .into_iter()
+            .filter(|record| record.name.as_ref().is_some_and(|n| n.as_str() == name))
+            .collect();
+        // A name can be given again once its session ended; the living one is meant, or the last.
+        named.sort_by_key(|record| (!record.state.is_end(), record.created));
+        Ok(named.pop())
+    }
+
+    fn by_id(&self, beginning: &str) -> Result<Record, SessionError> {
+        let unknown = || SessionError::NotFound(beginning.chars().take(80).collect());
+        if let Ok(id) = SessionId::parse(beginning) {
+            return self.inner.table.load(&id)?.ok_or_else(unknown);
+        }
+        let (records, _) = self.inner.table.all()?;
+        let mut fitting = records
+            .into_iter()
+            .filter(|record| beginning.len() >= 4 && record.id.as_str().starts_with(beginning));
+        match (fitting.next(), fitting.next()) {
+            (Some(record), None) => Ok(record),
+            (Some(_), Some(_)) => Err(SessionError::Ambiguous(beginning.to_owned())),
+            _ => Err(unknown()),
+        }
+    }
+
+    /// Every session, oldest first, each looked at; and those that cannot be read.
+    ///
+    /// # Errors
+    /// If the table cannot be listed.
+    pub async fn list(&self) -> Result<(Vec<Session>, Vec<Damaged>), SessionError> {
+        let (records, unreadable) = self.inner.table.all()?;
+        let mut sessions = Vec::new();
+        for record in records {
+            sessions.push(self.adopt(record).await?);
+        }
+        let damaged = unreadable
+            .into_iter()
+            .map(|unreadable| Damaged {
+                id: unreadable.id,
+                error: unreadable.error,
+            })
+            .collect();
+        Ok((sessions, damaged))
+    }
+
+    /// A handle on the session of `record`. A session that is not as its record says is looked at,
+    /// for which podman is asked.
+    async fn adopt(&self, record: Record) -> Result<Session, SessionError> {
+        let known = self.lives().get(&record.id).cloned();
+        let session = match known {
+            Some(life) => Session::new(self.inner.table.clone(), life),
+            None => self.take_on(record),
+        };
+        session.look().await?;
+        Ok(session)
+    }
+
+    fn take_on(&self, record: Record) -> Session {
+        let id = record.id.clone();
+        let life = Lifecycle::adopt(self.inner.means.clone(), record);
+        self.lives().insert(id, life.clone());
+        Session::new(self.inner.table.clone(), life)
+    }
+
+    /// The image, pinned for the session, and its root file system; fetched if the policy trusts it.
+    async fn image(
+        &self,
+        reference: &str,
+        id: &SessionId,
+        progress: Arc<dyn Progress>,
+    ) -> Result<(Image, Rootfs), SessionError> {
+        let problem = |source: ImageError| SessionError::Image {
+            reference: reference.to_owned(),
+            source: source.into(),
+        };
+        let store = self.store()?;
+        let image = match store.find(reference) {
+            Ok(image) => image,
+            Err(ImageError::NotFound { .. })
+                if self.inner.config.policy.trusts_image(reference) =>
+            {
+                let parsed = reference.parse::<Reference>().map_err(|source| {
+                    problem(ImageError::BadReference {
+                        text: reference.to_owned(),
+                        source: Some(source.into()),
+                    })
+                })?;
+                store
+                    .pull(&parsed, &PullOptions::default(), &*progress)
+                    .await
+                    .map_err(problem)?
+            }
+            Err(ImageError::NotFound { .. }) => {
+                return Err(SessionError::ForeignImage(reference.to_owned()));
+            }
+            Err(error) => return Err(problem(error)),
+        };
+        let pin = id.to_string();
+        let unpacking = tokio::task::spawn_blocking(move || {
+            let rootfs = store.rootfs(&image, &*progress)?;
+            store.pin(&rootfs, &pin)?;
+            Ok((image, rootfs))
+        });
+        match unpacking.await {
+            Ok(result) => result.map_err(problem),
+            Err(_) => Err(SessionError::Unready(
+                "unpacking its image was given up".to_owned(),
+            )),
+        }
+    }
+
+    /// Removes a session: stops it if it runs, and forgets it.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn remove(&self, session: &Session) -> Result<(), SessionError> {
+        if !session.record().state.is_end() {
+            session.stop(SHORT_GRACE).await?;
+        }
+        let id = session.record().id;
+        self.forget(&id)
+    }
+
+    fn forget(&self, id: &SessionId) -> Result<(), SessionError> {
+        self.lives().remove(id);
+        self.store()?
+            .unpin(id.as_str())
+            .map_err(|source| SessionError::Image {
+                reference: id.to_string(),
+                source: source.into(),
+            })?;
+        self.inner.table.remove(id)
+    }
+
+    /// Removes what ended sessions left: their records, and containers and directories of ours that
+    /// have no record. Nothing of another owner is touched.
+    ///
+    /// # Errors
+    /// If the table or podman's containers cannot be listed.
+    pub async fn gc(&self, dry_run: bool) -> Result<Collected, SessionError> {
+        let mut collected = Collected::default();
+        let (sessions, damaged) = self.list().await?;
+        let kept: Vec<SessionId> = damaged.into_iter().map(|damaged| damaged.id).collect();
+        let mut living = Vec::new();
+        for session in sessions {
+            let record = session.record();
+            match record.state.is_end() {
+                true => collected.records.push(record.id),
+                false => living.push(record.id),
+            }
+        }
+        let has_record = |id: &SessionId| {
+            living.contains(id) || kept.contains(id) || collected.records.contains(id)
+        };
+        let mut strays: Vec<SessionId> = self.inner.table.known()?;
+        if self.inner.means.has_podman() {
+            strays.extend(self.inner.means.containers().await?.sessions().await?);
+        }
+        let pins = self.store()?.pins().map_err(|source| SessionError::Image {
+            reference: "pinned".to_owned(),
+            source: source.into(),
+        })?;
+        strays.extend(pins.iter().filter_map(|pin| SessionId::parse(pin).ok()));
+        strays.sort();
+        strays.dedup();
+        strays.retain(|id| !has_record(id));
+        collected.strays = strays;
+        if !dry_run {
+            let all: Vec<SessionId> = collected
+                .records
+                .iter()
+                .chain(&collected.strays)
+                .cloned()
+                .collect();
+            for id in all {
+                if let Err(error) = self.sweep(&id).await {
+                    collected.failed.push((id, error));
+                }
+            }
+        }
+        Ok(collected)
+    }
+
+    async fn sweep(&self, id: &SessionId) -> Result<(), SessionError> {
+        // Somebody makes it just now: its record comes next.
+        if self
+            .inner
+            .table
+            .take_turn(id)
+            .is_ok_and(|turn| turn.is_none())
+        {
+            return Ok(());
+        }
+        if self.inner.means.has_podman() {
+            self.inner.means.containers().await?.remove(id).await?;
+        }
+        self.forget(id)
+    }
+
+    fn lives(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Lifecycle>> {
+        // A panic in between leaves the map whole.
+        self.inner
+            .lives
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn store(&self) -> Result<Store, SessionError> {
+        Store::open(&self.inner.config.images).map_err(|source| SessionError::Image {
+            reference: self.inner.config.images.display().to_string(),
+            source: source.into(),
+        })
+    }
+}
+
+/// What of an image's configuration a session takes. Its user is not: a session's processes are the
+/// container's root, who has no capabilities, or few.
+fn facts(image: &Image) -> ImageFacts {
+    let variable = |text: &String| {
+        let (name, value) = text.split_once('=')?;
+        Some((name.to_owned(), value.to_owned()))
+    };
+    ImageFacts {
+        digest: image.digest.clone(),
+        environment: image.config.env.iter().filter_map(variable).collect(),
+        working_directory: image.config.working_dir.clone(),
+    }
+}

@@ -1,0 +1,58 @@
+//! Any file is an image or is refused, and what is refused or removed leaves nothing in the store.
+//!
+//! Headers of tars get the checksum that they should have: finding it out is not what this is for.
+#![no_main]
+
+use std::fs;
+use std::path::Path;
+
+use axo_image::{Silent, Store, StoreOptions};
+
+const LIMIT: u64 = 1 << 20;
+const BLOCK: usize = 512;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let home = tempfile::tempdir().expect("a directory");
+    let options = StoreOptions {
+        max_unpacked_bytes: LIMIT,
+        max_files: 1000,
+    };
+    let store = Store::open_with(&home.path().join("store"), options).expect("a store");
+    let source = home.path().join("source");
+    fs::write(&source, with_checksums(bytes)).expect("a file");
+    match store.import(&source, None, &Silent) {
+        Ok(image) => {
+            if let Err(error) = store.rootfs(&image, &Silent) {
+                axocoatl_fuzz::told_shortly(&error);
+            }
+            assert!(store.remove(&image.digest).expect("it is there").image);
+        }
+        Err(error) => axocoatl_fuzz::told_shortly(&error),
+    }
+    for part in ["blobs/sha256", "images", "staging", "partial"] {
+        assert!(is_empty(&store.root().join(part)), "{part}");
+    }
+});
+
+fn with_checksums(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let mut start = 0;
+    while let Some(block) = bytes.get_mut(start..start + BLOCK) {
+        let mut header = tar::Header::new_old();
+        header.as_mut_bytes().copy_from_slice(block);
+        if block.iter().any(|byte| *byte != 0) {
+            header.set_cksum();
+            block.copy_from_slice(header.as_bytes());
+        }
+        let size = usize::try_from(header.entry_size().unwrap_or(0)).unwrap_or(usize::MAX);
+        start += BLOCK + size.min(bytes.len()).next_multiple_of(BLOCK);
+    }
+    bytes
+}
+
+fn is_empty(directory: &Path) -> bool {
+    fs::read_dir(directory)
+        .expect("a directory")
+        .next()
+        .is_none()
+}

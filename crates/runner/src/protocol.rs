@@ -108,6 +108,8 @@ pub enum Cgroup {
     Systemd {
         /// The address of the user's D-Bus; none for the system's.
         bus: Option<String>,
+        /// The limits that its files must show: systemd leaves out what it was not delegated.
+        limits: Vec<CgroupSetting>,
     },
 }
 

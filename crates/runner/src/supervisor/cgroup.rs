@@ -32,6 +32,10 @@ use super::usage::Usage;
 const REMOVE_TRIES: u32 = 400;
 /// How long between two tries.
 const REMOVE_PAUSE: Duration = Duration::from_millis(2);
+/// How often systemd's scope is looked at until its limits are set.
+const LIMIT_TRIES: u32 = 200;
+/// How long between two looks.
+const LIMIT_PAUSE: Duration = Duration::from_millis(5);
 /// How often a new directory is made anew because `gc` was quicker than our lock.
 const MAKE_TRIES: u32 = 20;
 /// Where the host has its cgroups.
@@ -42,6 +46,8 @@ pub(crate) struct Cgroup {
     directories: Vec<Directory>,
     /// Whether the directories are ours to remove; systemd removes its own.
     ours: bool,
+    /// What systemd's scope must be limited to.
+    limits: Vec<CgroupSetting>,
     /// A process that does nothing but be in systemd's scope: without one, systemd would remove it
     /// with the tool's end, before what it used is read.
     keeper: Option<Pid>,
@@ -60,11 +66,13 @@ impl Cgroup {
         let mut made = Self {
             directories: Vec::new(),
             ours: true,
+            limits: Vec::new(),
             keeper: None,
         };
         match wanted {
-            Wanted::Systemd { bus } => {
+            Wanted::Systemd { bus, limits } => {
                 made.ours = false;
+                made.limits.clone_from(limits);
                 if let Some(address) = bus {
                     set_bus(address);
                 }
@@ -138,6 +146,9 @@ impl Cgroup {
             return Err(Failed::new(DOING, why));
         }
         let directory = Directory::open(&place).step(DOING)?;
+        for limit in &self.limits {
+            directory.is_limited(limit)?;
+        }
         const KEEPING: &str = "keeping the scope of the container";
         let keeper = fork(keep).step(KEEPING)?;
         self.keeper = Some(keeper);
@@ -257,6 +268,29 @@ impl Directory {
         Ok(())
     }
 
+    /// Waits until systemd has set this: it answers first, and sets then. What it was not delegated
+    /// it leaves out without a word.
+    fn is_limited(&self, limit: &CgroupSetting) -> Result<(), Failed> {
+        let doing = format!("limiting {} to {}", limit.file, limit.value);
+        let mut tries = 0;
+        loop {
+            let why = match self.read(&limit.file) {
+                Ok(found) if in_force(&found, &limit.value) => return Ok(()),
+                Ok(found) => format!("systemd has set it to {}", found.trim()),
+                Err(e) if e.kind() == io::ErrorKind::NotFound && !limit.required => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    "systemd was not delegated its controller: see `axocoatl tiers`".to_owned()
+                }
+                Err(e) => return Err(e).step(&doing),
+            };
+            tries += 1;
+            if tries == LIMIT_TRIES {
+                return Err(Failed::new(&doing, why));
+            }
+            std::thread::sleep(LIMIT_PAUSE);
+        }
+    }
+
     fn has(&self, file: &str) -> bool {
         statat(&self.itself, file, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
@@ -285,6 +319,24 @@ impl Directory {
     }
 }
 
+/// Whether a file of a cgroup limits to at most what was wanted: `LIMIT`, or `QUOTA PERIOD`. The
+/// kernel rounds memory down to pages.
+fn in_force(found: &str, wanted: &str) -> bool {
+    let numbers = |text: &str| -> Option<(u128, u128)> {
+        let mut words = text.split_whitespace();
+        let limit = words.next()?.parse().ok()?;
+        Some((
+            limit,
+            words.next().map_or(Some(1), |word| word.parse().ok())?,
+        ))
+    };
+    let (Some((found, of)), Some((wanted, wanted_of))) = (numbers(found), numbers(wanted)) else {
+        // One of them is "max".
+        return false;
+    };
+    found * wanted_of <= wanted * of
+}
+
 fn split(path: &Path) -> io::Result<(OwnedFd, &str)> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str()))
     else {
@@ -310,4 +362,45 @@ fn locked(parent: &OwnedFd, name: &str) -> Option<File> {
 fn set_bus(address: &str) {
     // SAFETY: this process has one thread.
     unsafe { std::env::set_var("DBUS_SESSION_BUS_ADDRESS", address) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_in_force_if_it_is_at_most_what_was_wanted() {
+        for (found, wanted, is) in [
+            ("50000 100000\n", "50000 100000", true),
+            ("5000 10000\n", "50000 100000", true),
+            ("60000 100000\n", "50000 100000", false),
+            ("max 100000\n", "50000 100000", false),
+            ("4096\n", "5000", true),
+            ("max\n", "5000", false),
+            ("", "5000", false),
+            ("0\n", "0", true),
+        ] {
+            assert_eq!(in_force(found, wanted), is, "{found:?} for {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_systemd_left_out_fails_the_call_and_a_missing_swap_does_not() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("a.scope")).unwrap();
+        let scope = Directory::open(&home.path().join("a.scope")).unwrap();
+        let limit = |file: &str, required| CgroupSetting {
+            file: file.to_owned(),
+            value: "5000".to_owned(),
+            required,
+        };
+        scope.is_limited(&limit("memory.swap.max", false)).unwrap();
+        let missing = scope.is_limited(&limit("pids.max", true)).unwrap_err();
+        assert!(missing.why.contains("not delegated"), "{}", missing.why);
+        std::fs::write(home.path().join("a.scope/pids.max"), "max\n").unwrap();
+        let wrong = scope.is_limited(&limit("pids.max", true)).unwrap_err();
+        assert!(wrong.why.contains("max"), "{}", wrong.why);
+        std::fs::write(home.path().join("a.scope/pids.max"), "5000\n").unwrap();
+        scope.is_limited(&limit("pids.max", true)).unwrap();
+    }
 }

@@ -56,7 +56,7 @@ impl CgroupHost {
             && driver != CgroupDriver::Direct
             && let Some(systemd) = systemd()
         {
-            return Ok(systemd);
+            return systemd;
         }
         match (hierarchies, driver) {
             (_, CgroupDriver::Systemd) => Err(Lacking::new(
@@ -89,7 +89,10 @@ impl CgroupHost {
                 path: parent.join(id),
                 settings: v2_settings(limits),
             }]),
-            Self::Systemd { bus } => Cgroup::Systemd { bus: bus.clone() },
+            Self::Systemd { bus } => Cgroup::Systemd {
+                bus: bus.clone(),
+                limits: v2_limits(limits),
+            },
         }
     }
 
@@ -229,11 +232,17 @@ fn swap_setting(file: &str, value: impl ToString) -> CgroupSetting {
 }
 
 fn v2_settings(limits: &EffectiveLimits) -> Vec<CgroupSetting> {
+    let mut settings = v2_limits(limits);
+    // What does not fit ends the whole tool, and not a part that it may not miss.
+    settings.push(setting("memory.oom.group", 1));
+    settings
+}
+
+/// The limits alone, which systemd sets as well.
+fn v2_limits(limits: &EffectiveLimits) -> Vec<CgroupSetting> {
     vec![
         setting("memory.max", limits.memory.bytes()),
         swap_setting("memory.swap.max", 0),
-        // What does not fit ends the whole tool, and not a part that it may not miss.
-        setting("memory.oom.group", 1),
         setting("cpu.max", format!("{} {CPU_PERIOD}", cpu_quota(limits))),
         setting("pids.max", limits.pids),
     ]
@@ -344,8 +353,9 @@ fn v1(hierarchies: Vec<PathBuf>) -> Result<CgroupHost, Lacking> {
     Ok(CgroupHost::V1 { hierarchies })
 }
 
-/// Systemd, if it runs and can be asked: root asks the system's, others their own.
-fn systemd() -> Option<CgroupHost> {
+/// Systemd, if it runs and can be asked: root asks the system's, others their own. It sets a limit
+/// only by a controller that it has, and says nothing where it has not.
+fn systemd() -> Option<Result<CgroupHost, Lacking>> {
     if !Path::new("/run/systemd/system").exists() {
         return None;
     }
@@ -357,7 +367,55 @@ fn systemd() -> Option<CgroupHost> {
     } else {
         Some(user_bus()?)
     };
-    Some(CgroupHost::Systemd { bus })
+    let missing = match bus {
+        Some(_) => missing_controllers(&user_manager(rustix::process::geteuid().as_raw())),
+        None => missing_controllers(Path::new(ROOT)),
+    };
+    Some(match missing.as_slice() {
+        [] => Ok(CgroupHost::Systemd { bus }),
+        missing => Err(not_delegated(missing, bus.is_some())),
+    })
+}
+
+/// The cgroup of a user's own systemd.
+fn user_manager(user: u32) -> PathBuf {
+    Path::new(ROOT).join(format!("user.slice/user-{user}.slice/user@{user}.service"))
+}
+
+/// The controllers that a limit needs and that this cgroup cannot give to its children. Where that
+/// cannot be read nothing is missing yet: the runner looks at what systemd has set.
+fn missing_controllers(directory: &Path) -> Vec<&'static str> {
+    let Ok(available) = std::fs::read_to_string(directory.join("cgroup.controllers")) else {
+        return Vec::new();
+    };
+    CONTROLLERS
+        .into_iter()
+        .filter(|controller| !has_word(&available, controller))
+        .collect()
+}
+
+fn has_word(text: &str, word: &str) -> bool {
+    text.split_whitespace().any(|found| found == word)
+}
+
+fn not_delegated(missing: &[&str], to_user: bool) -> Lacking {
+    let missing = missing.join(", ");
+    if !to_user {
+        return Lacking::new(
+            format!(
+                "the kernel's cgroup v2 has no controller {missing}, so a limit cannot be enforced"
+            ),
+            "boot without cgroup_disable= and without cgroup v1 hierarchies that hold it",
+        );
+    }
+    Lacking::new(
+        format!(
+            "systemd delegates no controller {missing} to this user, so a limit cannot be enforced"
+        ),
+        "as root: mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu memory \
+         pids\\n' > /etc/systemd/system/user@.service.d/delegate.conf && systemctl daemon-reload; then log \
+         in anew",
+    )
 }
 
 fn v2() -> Result<CgroupHost, Lacking> {
@@ -438,6 +496,36 @@ mod tests {
         let unified = "30 24 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n";
         assert_eq!(Hierarchies::of(unified), Hierarchies::V2);
         assert_eq!(Hierarchies::of("garbage\n"), Hierarchies::None);
+    }
+
+    /// Older systemd delegates memory and pids to users, and no cpu.
+    #[test]
+    fn a_controller_that_systemd_was_not_given_is_named_with_what_helps() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(missing_controllers(home.path()), Vec::<&str>::new());
+        let file = home.path().join("cgroup.controllers");
+        std::fs::write(&file, "cpuset memory pids\n").unwrap();
+        let missing = missing_controllers(home.path());
+        assert_eq!(missing, ["cpu"]);
+        assert!(
+            not_delegated(&missing, true)
+                .fix
+                .contains("Delegate=cpu memory pids")
+        );
+        std::fs::write(&file, "cpu io memory pids\n").unwrap();
+        assert_eq!(missing_controllers(home.path()), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_systemd_must_have_set_is_every_limit() {
+        let host = CgroupHost::Systemd { bus: None };
+        let Cgroup::Systemd { limits, .. } = host.of_sandbox("x", &EffectiveLimits::DEFAULT) else {
+            panic!("it is systemd's");
+        };
+        let required: Vec<_> = limits.iter().filter(|limit| limit.required).collect();
+        for file in ["memory.max", "cpu.max", "pids.max"] {
+            assert!(required.iter().any(|limit| limit.file == file), "{file}");
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub use manifest::MANIFEST_FILE;
 pub use name::{NameError, ToolName};
 pub use outcome::{Finished, Outcome, Termination, Usage};
 pub use output::{OutputFile, OutputMode, OutputProblem, ToolOutput};
-pub use place::{Candidate, Exclusion, PlacedCall, Placement, place};
+pub use place::{Candidate, DEFAULT_PATH, Exclusion, PlacedCall, Placement, place};
 pub use policy::{
     DEFAULT_CEILINGS, GrantRules, HostPattern, MinimumSource, MountRule, NativeCommand, Policy,
     SessionRules,

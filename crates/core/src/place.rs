@@ -172,6 +172,9 @@ const fn may_run(tier: Tier, form: Form) -> bool {
     }
 }
 
+/// Where programs are looked for, unless a bundle or an image says otherwise.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 impl PlacedCall {
     /// The call's identity.
     #[must_use]
@@ -220,10 +223,7 @@ impl PlacedCall {
     pub fn environment(&self) -> impl Iterator<Item = (&str, String)> {
         let granted = self.call.grants.env.iter();
         [
-            (
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
-            ),
+            ("PATH", DEFAULT_PATH.to_owned()),
             ("HOME", "/tmp".to_owned()),
             ("AXOCOATL_TOOL", self.call.spec.name.to_string()),
             ("AXOCOATL_CALL_ID", self.call.id.to_string()),

@@ -153,7 +153,9 @@ pub struct Bind {
 /// What runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launch {
-    /// Program and arguments.
+    /// What is executed: an absolute path in the container, which the engine has looked at.
+    pub program: String,
+    /// Arguments, with what the program is called first.
     pub args: Vec<String>,
     /// Environment, `NAME=value`.
     pub env: Vec<String>,

@@ -9,7 +9,7 @@ use axo_runner::{Exited, Launch, OutputFound, Status};
 
 use crate::runner::{Ended, RunnerError, Running, Waiting};
 use crate::streams::StreamEnd;
-use crate::tool::Tool;
+use crate::tool::{MAX_COMMAND_BYTES, Tool, command_bytes};
 
 /// How long the streams of a tool that has ended are still read: what it wrote is in the pipes, and
 /// nobody holds them any more.
@@ -23,17 +23,28 @@ enum Stopped {
     Flooding,
 }
 
+/// What is executed for a call. It fits in a packet unless the granted variables are too long for
+/// that: then, how many bytes it takes.
+pub(crate) fn launch(tool: &Tool, call: &PlacedCall) -> Result<Launch, usize> {
+    let launch = Launch {
+        program: tool.program.path.clone(),
+        args: tool.args.clone(),
+        env: environment(tool, call),
+    };
+    match command_bytes(&launch.args, &launch.env) {
+        ..=MAX_COMMAND_BYTES => Ok(launch),
+        bytes => Err(bytes),
+    }
+}
+
 /// Runs the call, and answers what it came to, with the sandbox, which is clearing up.
 pub(crate) async fn run(
     waiting: Waiting,
+    launch: Launch,
     tool: &Tool,
     call: &PlacedCall,
 ) -> Result<(Finished, Ended), RunnerError> {
     let limit = call.limits().output.as_usize();
-    let launch = Launch {
-        args: tool.args.clone(),
-        env: environment(tool, call),
-    };
     let mut running = waiting
         .start(call.input().text().as_bytes(), launch, limit)
         .await?;

@@ -8,19 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axo_core::{
     BoxFuture, Capabilities, Executor, Finished, Form, GrantKind, LimitKind, MAX_INPUT_BYTES,
-    Outcome, PlacedCall, Readiness, Run, RunError, SpecId, Tier, ToolName, ToolSpec,
+    Mount, Outcome, PlacedCall, Readiness, Run, RunError, SpecId, Tier, ToolName, ToolSpec,
 };
-use axo_runner::{Bind, Prepare, Scratch, Stage};
+use axo_runner::{Bind, Launch, MAX_DESCRIPTORS, Prepare, Scratch, Stage};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use crate::call;
 use crate::failed::{Failed, failed};
+use crate::filling::Fillings;
 use crate::host::{self, CgroupDriver, Host, Lacking, PREFIX};
 use crate::pool::{Key, Pool};
 use crate::runner::{Ended, RunnerError, Waiting};
 use crate::seccomp;
 use crate::spec;
-use crate::tool::{self, ImageSource, Tool};
+use crate::tool::{self, ImageSource, MAX_COMMAND_BYTES, Tool};
 
 /// What the tier runs, enforces and grants.
 const CAPABILITIES: Capabilities = Capabilities {
@@ -38,6 +39,11 @@ const CAPABILITIES: Capabilities = Capabilities {
 };
 /// Files and directories in a tool's scratch space.
 const SCRATCH_INODES: u64 = 8192;
+/// Most mounts of a call, its tool's own files among them: each is a descriptor of one packet, beside
+/// the two streams and the root.
+const MAX_MOUNTS: usize = MAX_DESCRIPTORS - 3;
+/// Most bytes of their targets together: one packet says them two times, once with escapes twice over.
+const MAX_TARGET_BYTES: usize = 8 << 10;
 /// Where a runner mounts its stage, in its own mount namespace, if nothing else is configured, or if
 /// that cannot be searched by other users, whom the sandbox's are. Every system has it.
 pub const DEFAULT_STAGE: &str = "/tmp";
@@ -72,8 +78,10 @@ struct Inner {
     pool: Pool,
     /// Images that were opened, by the tool's loading: an image does not change.
     opened: Mutex<HashMap<SpecId, Arc<Tool>>>,
-    /// One filling at a time: it is for idle moments.
-    filling: AsyncMutex<()>,
+    /// Containers that are made for later calls.
+    fillings: Fillings<(Arc<Tool>, Order)>,
+    /// One such container at a time: it is for idle moments.
+    making: AsyncMutex<()>,
     /// What dead processes left is removed once, by the first call.
     reaped: std::sync::Once,
 }
@@ -93,7 +101,8 @@ impl OciExecutor {
                 turns: Semaphore::new(config.concurrency.max(1) as usize),
                 pool: Pool::new(config.warm),
                 opened: Mutex::default(),
-                filling: AsyncMutex::default(),
+                fillings: Fillings::default(),
+                making: AsyncMutex::default(),
                 reaped: std::sync::Once::new(),
             }),
         }
@@ -128,13 +137,14 @@ impl Inner {
     async fn run(self: &Arc<Self>, call: PlacedCall) -> Result<Outcome, Failed> {
         let host = self.host.as_ref().map_err(Failed::from)?;
         let tool = self.tool(call.spec(), host).await?;
-        let order = Order::new(&call, &tool)?;
+        let launch = launch(&tool, &call)?;
+        let order = Order::new(&call, &tool).await?;
         let _turn = self.turns.acquire().await.map_err(|_| Failed::Closed)?;
         let waiting = match self.pool.take(&order.key) {
             Some(waiting) => waiting,
             None => self.make(host, &tool, &order).await?,
         };
-        let (finished, ended): (Finished, Ended) = call::run(waiting, &tool, &call).await?;
+        let (finished, ended): (Finished, Ended) = call::run(waiting, launch, &tool, &call).await?;
         // The outcome is told when nothing of the sandbox is left.
         ended.gone().await?;
         self.fill(tool, order);
@@ -144,7 +154,8 @@ impl Inner {
     async fn prepare(self: &Arc<Self>, call: &PlacedCall) -> Result<(), Failed> {
         let host = self.host.as_ref().map_err(Failed::from)?;
         let tool = self.tool(call.spec(), host).await?;
-        let order = Order::new(call, &tool)?;
+        launch(&tool, call)?;
+        let order = Order::new(call, &tool).await?;
         let waiting = self.make(host, &tool, &order).await?;
         self.pool.put(order.key, waiting);
         Ok(())
@@ -224,22 +235,38 @@ impl Inner {
         }
         let inner = Arc::clone(self);
         tokio::spawn(async move {
-            let _one_at_a_time = inner.filling.lock().await;
-            while inner.pool.wants(&order.key) > 0 && !inner.turns.is_closed() {
-                let Ok(host) = &inner.host else { return };
-                match inner.make(host, &tool, &order).await {
-                    Ok(waiting) if !inner.turns.is_closed() => {
-                        inner.pool.put(order.key.clone(), waiting);
-                    }
-                    Ok(_) => return,
-                    Err(error) => {
-                        // The next call makes its own, and is told.
-                        tracing::warn!(%error, "a warm container was not made");
-                        return;
-                    }
-                }
+            let begun = inner.fillings.begin(order.key.tool, (tool, order));
+            let Some((mut filling, first)) = begun else {
+                return;
+            };
+            let mut next = Some(first);
+            while let Some((tool, order)) = next {
+                inner.fill_up(&tool, &order).await;
+                next = filling.next();
             }
         });
+    }
+
+    /// Makes as many containers as are wanted now.
+    async fn fill_up(&self, tool: &Tool, order: &Order) {
+        let Ok(host) = &self.host else { return };
+        for _ in 0..self.pool.wants(&order.key) {
+            let _one_at_a_time = self.making.lock().await;
+            if self.turns.is_closed() || self.pool.wants(&order.key) == 0 {
+                return;
+            }
+            match self.make(host, tool, order).await {
+                Ok(waiting) if !self.turns.is_closed() => {
+                    self.pool.put(order.key.clone(), waiting);
+                }
+                Ok(_) => return,
+                Err(error) => {
+                    // The next call makes its own, and is told.
+                    tracing::warn!(%error, "a warm container was not made");
+                    return;
+                }
+            }
+        }
     }
 }
 
@@ -248,24 +275,24 @@ struct Order {
     name: ToolName,
     key: Key,
     limits: axo_core::EffectiveLimits,
-    mounts: Vec<axo_core::Mount>,
+    mounts: Vec<Mount>,
     /// The sources of the mounts, opened.
     sources: Vec<OwnedFd>,
 }
 
 impl Order {
-    fn new(call: &PlacedCall, tool: &Tool) -> Result<Self, Failed> {
+    async fn new(call: &PlacedCall, tool: &Arc<Tool>) -> Result<Self, Failed> {
         let mounts = call.mounts().to_vec();
-        let sources = mounts
-            .iter()
-            .map(|mount| {
-                tool::open_directory(&mount.source).map_err(|source| Failed::Mount {
-                    mount: mount.to_string(),
-                    source,
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        tool::check_targets(tool, &mounts)?;
+        check_bounds(&mounts, tool)?;
+        let opened = if mounts.is_empty() {
+            Ok(Vec::new())
+        } else {
+            let (mounts, tool) = (mounts.clone(), Arc::clone(tool));
+            tokio::task::spawn_blocking(move || open_mounts(&mounts, &tool))
+                .await
+                .unwrap_or(Err(Failed::Closed))
+        };
+        let sources = opened?;
         let limits = *call.limits();
         let opened: Vec<_> = sources.iter().map(tool::identity).collect();
         // The time limit is ours to keep; everything else is the container's.
@@ -289,6 +316,52 @@ impl Order {
             sources,
         })
     }
+}
+
+/// What is executed for a call, if it fits in a packet.
+fn launch(tool: &Tool, call: &PlacedCall) -> Result<Launch, Failed> {
+    call::launch(tool, call).map_err(|bytes| Failed::Beyond {
+        needs: format!(
+            "variables that take {bytes} bytes with its command, where {MAX_COMMAND_BYTES} bytes is the most"
+        ),
+        fix: "grant it fewer or shorter variables; a document goes into the input".into(),
+    })
+}
+
+/// Whether the mounts of a call fit in a packet.
+fn check_bounds(mounts: &[Mount], tool: &Tool) -> Result<(), Failed> {
+    let most = MAX_MOUNTS - usize::from(tool.files.is_some());
+    if mounts.len() > most {
+        return Err(Failed::Beyond {
+            needs: format!("{} mounts, where {most} is the most", mounts.len()),
+            fix: "grant it fewer directories, or one that holds them".into(),
+        });
+    }
+    let bytes: usize = mounts.iter().map(|mount| mount.target.len()).sum();
+    if bytes > MAX_TARGET_BYTES {
+        return Err(Failed::Beyond {
+            needs: format!(
+                "mounts at places whose names take {bytes} bytes, where {MAX_TARGET_BYTES} is the most"
+            ),
+            fix: "grant them at shorter places".into(),
+        });
+    }
+    Ok(())
+}
+
+/// Opens the sources of mounts, and checks where they go. Blocks on the disk.
+fn open_mounts(mounts: &[Mount], tool: &Tool) -> Result<Vec<OwnedFd>, Failed> {
+    let sources = mounts
+        .iter()
+        .map(|mount| {
+            tool::open_directory(&mount.source).map_err(|source| Failed::Mount {
+                mount: mount.to_string(),
+                source,
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    tool::check_targets(tool, mounts)?;
+    Ok(sources)
 }
 
 impl Executor for OciExecutor {

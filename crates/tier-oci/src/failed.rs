@@ -7,7 +7,7 @@ use axo_core::{BoxError, RunError, ToolSpec};
 use crate::host::Lacking;
 use crate::runner::RunnerError;
 use crate::seccomp::SeccompError;
-use crate::tool::{ImageUseError, RootError, ToolError};
+use crate::tool::{ImageUseError, TargetError, ToolError};
 
 /// Why a call was not run.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,10 @@ pub(crate) enum Failed {
     Tool(#[from] ToolError),
     #[error("opening the mount {mount}")]
     Mount { mount: String, source: io::Error },
+    #[error("making a mount")]
+    Target(#[from] TargetError),
+    #[error("{needs}")]
+    Beyond { needs: String, fix: String },
     #[error(transparent)]
     Runner(#[from] RunnerError),
     #[error(transparent)]
@@ -32,12 +36,6 @@ impl From<&Lacking> for Failed {
             reason: lacking.reason.clone(),
             fix: lacking.fix.clone(),
         }
-    }
-}
-
-impl From<RootError> for Failed {
-    fn from(error: RootError) -> Self {
-        Self::Tool(error.into())
     }
 }
 
@@ -64,6 +62,17 @@ pub(crate) fn failed(tool: &ToolSpec, error: Failed) -> RunError {
             path: None,
             fix: "its source must be a directory, and no part of its path a symbolic link".into(),
             source: source.into(),
+        },
+        Failed::Target(source) => RunError::Host {
+            doing: format!("making a mount of tool {}", tool.name),
+            path: None,
+            fix: "grant it at another place".into(),
+            source: source.to_string().into(),
+        },
+        Failed::Beyond { needs, fix } => RunError::NotGranted {
+            tool: tool.name.clone(),
+            needs,
+            fix,
         },
         Failed::Runner(RunnerError::Failed {
             why, of_tool: true, ..

@@ -21,6 +21,7 @@
 mod call;
 mod executor;
 mod failed;
+mod filling;
 mod host;
 mod pool;
 mod runner;

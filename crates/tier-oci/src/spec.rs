@@ -5,7 +5,7 @@ use axo_core::{Mount, MountMode};
 use axo_runner::Stage;
 use serde_json::{Value, json};
 
-use crate::tool::Tool;
+use crate::tool::{TOOL_FILES, Tool};
 
 /// Hidden from the tool: files become `/dev/null`, directories empty.
 const MASKED: [&str; 12] = [
@@ -30,8 +30,6 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sys",
     "/proc/sysrq-trigger",
 ];
-/// Where a tool's own files are.
-const TOOL_FILES: &str = "/tool";
 
 /// Where each bind of a sandbox goes, in the order in which its sources are handed over.
 pub(crate) fn bind_targets<'a>(tool: &Tool, mounts: &'a [Mount]) -> Vec<(&'a str, bool)> {
@@ -66,7 +64,7 @@ pub(crate) fn config(
             "terminal": false,
             "user": {"uid": uid, "gid": gid},
             // What runs comes with the call; libcontainer only checks that there is something.
-            "args": tool.args.first().into_iter().collect::<Vec<_>>(),
+            "args": [tool.program.path],
             "env": [],
             "cwd": tool.directory,
             "noNewPrivileges": true,

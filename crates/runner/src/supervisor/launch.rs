@@ -144,39 +144,22 @@ fn limit_resources(files: u32) -> std::io::Result<()> {
 
 /// A command as the kernel takes it.
 struct Command {
-    /// Where the program may be, in order.
-    programs: Vec<CString>,
+    program: CString,
     args: Vec<CString>,
     env: Vec<CString>,
 }
 
 impl Command {
     fn new(launch: &Launch) -> Result<Self, String> {
-        let c_strings = |texts: &[String]| -> Result<Vec<CString>, String> {
-            texts
-                .iter()
-                .map(|text| CString::new(text.as_str()))
-                .collect::<Result<_, _>>()
-                .map_err(|_| "an argument or variable has a NUL character".to_owned())
-        };
-        let program = launch.args.first().ok_or("the command is empty")?;
-        let programs = if program.contains('/') {
-            vec![program.clone()]
-        } else {
-            let path = launch
-                .env
-                .iter()
-                .find_map(|variable| variable.strip_prefix("PATH="));
-            path.unwrap_or_default()
-                .split(':')
-                .filter(|directory| directory.starts_with('/'))
-                .map(|directory| format!("{directory}/{program}"))
-                .collect()
+        let c_string = |text: &String| {
+            CString::new(text.as_str()).map_err(|_| {
+                "the program, an argument or a variable has a NUL character".to_owned()
+            })
         };
         Ok(Self {
-            programs: c_strings(&programs)?,
-            args: c_strings(&launch.args)?,
-            env: c_strings(&launch.env)?,
+            program: c_string(&launch.program)?,
+            args: launch.args.iter().map(c_string).collect::<Result<_, _>>()?,
+            env: launch.env.iter().map(c_string).collect::<Result<_, _>>()?,
         })
     }
 
@@ -194,18 +177,10 @@ impl Command {
                 .collect()
         };
         let (args, env) = (pointers(&self.args), pointers(&self.env));
-        let mut why = std::io::Error::from(std::io::ErrorKind::NotFound);
-        for program in &self.programs {
-            // SAFETY: the arrays end with a null pointer, and the strings outlive the call.
-            unsafe { libc::execve(program.as_ptr(), args.as_ptr(), env.as_ptr()) };
-            let error = std::io::Error::last_os_error();
-            if error.kind() != std::io::ErrorKind::NotFound {
-                why = error;
-                break;
-            }
-        }
-        let name = self.args.first().map(|name| name.to_string_lossy());
-        format!("{}: {why}", name.unwrap_or_default())
+        // SAFETY: the arrays end with a null pointer, and the strings outlive the call.
+        unsafe { libc::execve(self.program.as_ptr(), args.as_ptr(), env.as_ptr()) };
+        let why = std::io::Error::last_os_error();
+        format!("{}: {why}", self.program.to_string_lossy())
     }
 }
 

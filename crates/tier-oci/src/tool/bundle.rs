@@ -11,13 +11,16 @@ use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use sha2::{Digest as _, Sha256};
 
-use super::{Tool, program, root};
+use super::lookup::Places;
+use super::{MAX_COMMAND_BYTES, MAX_PATH_BYTES, Tool, command_bytes, program, root};
 use crate::host::UserHost;
 
 /// Longest `config.json`, in bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Most arguments and variables of a process.
 const MAX_WORDS: usize = 1024;
+/// Longest program, in bytes: it is read whole for its digest, which takes a second or two at this size.
+const MAX_PROGRAM_BYTES: u64 = 1 << 30;
 
 /// Why a bundle cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -40,23 +43,33 @@ pub(crate) enum BundleError {
     Missing(&'static str),
     #[error("its config.json has more than {MAX_WORDS} arguments or variables")]
     TooManyWords,
+    #[error(
+        "its arguments and variables take {0} bytes, and {MAX_COMMAND_BYTES} bytes is the most"
+    )]
+    CommandTooLong(usize),
     #[error("its root path {0:?} leads out of the bundle")]
     RootOutside(String),
     #[error(
         "its config.json asks for user {0}:{1}, which this host cannot give: ids are below 65536"
     )]
     User(u32, u32),
-    #[error("its working directory {0:?} is not an absolute path without '..'")]
+    #[error(
+        "its working directory is not an absolute path without '..', of less than {MAX_PATH_BYTES} bytes: {0:?}"
+    )]
     Directory(String),
     #[error(transparent)]
     Root(#[from] root::RootError),
     #[error(transparent)]
     Program(#[from] program::ProgramError),
+    #[error(
+        "its program has more than {MAX_PROGRAM_BYTES} bytes, which are read for the call's digest; an image has a digest already"
+    )]
+    ProgramTooLarge,
     #[error("reading its program")]
     Digest(#[source] io::Error),
 }
 
-/// Opens and checks a bundle.
+/// Opens and checks a bundle. Blocks on the disk.
 pub(super) fn open(directory: &Path, users: &UserHost) -> Result<Tool, BundleError> {
     let bundle = open_bundle(directory)?;
     let (metadata, text) = read_config(&bundle, directory)?;
@@ -77,6 +90,10 @@ pub(super) fn open(directory: &Path, users: &UserHost) -> Result<Tool, BundleErr
     if args.len() > MAX_WORDS || env.len() > MAX_WORDS {
         return Err(BundleError::TooManyWords);
     }
+    let bytes = command_bytes(&args, &env);
+    if bytes > MAX_COMMAND_BYTES {
+        return Err(BundleError::CommandTooLong(bytes));
+    }
     let working = process.cwd().display().to_string();
     if !is_plain_absolute(process.cwd()) {
         return Err(BundleError::Directory(working));
@@ -92,7 +109,16 @@ pub(super) fn open(directory: &Path, users: &UserHost) -> Result<Tool, BundleErr
     let root = open_root(&bundle, directory, root_path.path())?;
     root::check(&root, [])?;
 
-    let mut tool = Tool {
+    let (program, file) = program::check(&program::Command {
+        args: &args,
+        env: &env,
+        directory: &working,
+        places: Places {
+            root: &root,
+            files: None,
+        },
+    })?;
+    Ok(Tool {
         identity: format!(
             "{} {}:{}.{} {}",
             root::identity(&bundle),
@@ -102,17 +128,15 @@ pub(super) fn open(directory: &Path, users: &UserHost) -> Result<Tool, BundleErr
             root::identity(&root)
         ),
         root,
-        digest: Arc::from(""),
+        digest: digest(&text, file)?,
+        program,
         args,
         env,
         directory: working,
         user,
         files: None,
         _lease: None,
-    };
-    let program = program::check(&tool)?;
-    tool.digest = digest(&text, program).map_err(BundleError::Digest)?;
-    Ok(tool)
+    })
 }
 
 fn open_bundle(directory: &Path) -> Result<OwnedFd, BundleError> {
@@ -184,6 +208,7 @@ fn open_root(bundle: &OwnedFd, directory: &Path, path: &Path) -> Result<OwnedFd,
 
 fn is_plain_absolute(path: &Path) -> bool {
     path.is_absolute()
+        && path.as_os_str().len() < MAX_PATH_BYTES
         && path
             .components()
             .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
@@ -191,13 +216,16 @@ fn is_plain_absolute(path: &Path) -> bool {
 
 /// SHA-256 over `config.json` and the program that it names. A whole root file system is not read
 /// for each call: an image, whose digest covers it, is the form for that.
-fn digest(config: &[u8], program: File) -> io::Result<Arc<str>> {
+fn digest(config: &[u8], program: File) -> Result<Arc<str>, BundleError> {
     /// Programs whose digest is remembered.
     const MAX_KNOWN: usize = 256;
     type Key = (u64, u64, u64, i64, i64);
     static KNOWN: Mutex<Vec<(Key, [u8; 32])>> = Mutex::new(Vec::new());
 
-    let metadata = program.metadata()?;
+    let metadata = program.metadata().map_err(BundleError::Digest)?;
+    if metadata.size() > MAX_PROGRAM_BYTES {
+        return Err(BundleError::ProgramTooLarge);
+    }
     let key = (
         metadata.dev(),
         metadata.ino(),
@@ -228,17 +256,23 @@ fn digest(config: &[u8], program: File) -> io::Result<Arc<str>> {
     Ok(Arc::from(format!("sha256:{hex}")))
 }
 
-fn sum_of(mut file: File) -> io::Result<[u8; 32]> {
+fn sum_of(mut file: File) -> Result<[u8; 32], BundleError> {
     use std::io::Seek as _;
-    file.rewind()?;
+    file.rewind().map_err(BundleError::Digest)?;
+    // It may grow while it is read.
+    let mut file = file.take(MAX_PROGRAM_BYTES + 1);
     let mut sum = Sha256::new();
     let mut buffer = vec![0; 128 << 10];
     loop {
-        let read = file.read(&mut buffer)?;
+        let read = file.read(&mut buffer).map_err(BundleError::Digest)?;
         if read == 0 {
-            return Ok(sum.finalize().into());
+            break;
         }
         sum.update(&buffer[..read]);
+    }
+    match file.limit() {
+        0 => Err(BundleError::ProgramTooLarge),
+        _ => Ok(sum.finalize().into()),
     }
 }
 
@@ -368,6 +402,18 @@ fn has_any(capabilities: &oci_spec::runtime::LinuxCapabilities) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A sparse file is of any size at no cost, but for whoever reads it.
+    #[test]
+    fn a_program_too_large_is_refused_before_it_is_read() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 44).unwrap();
+        let refused = digest(b"", file);
+        assert!(matches!(refused, Err(BundleError::ProgramTooLarge)));
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 20).unwrap();
+        digest(b"", file).unwrap();
+    }
 
     #[test]
     fn every_setting_that_does_not_hold_is_named() {

@@ -1,11 +1,15 @@
 //! OCI images from the store, pulled first where the operator trusts the reference.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axo_image::{ImageError, PullOptions, Reference, Silent, Store};
+use axo_image::{Image, ImageError, PullOptions, Reference, Silent, Store};
 
-use super::{Tool, root, users};
+use super::lookup::Places;
+use super::{
+    MAX_COMMAND_BYTES, MAX_PATH_BYTES, Tool, ToolError, command_bytes, program, root, users,
+};
 use crate::host::UserHost;
 
 /// Where images come from.
@@ -33,107 +37,53 @@ pub(crate) enum ImageUseError {
     User { image: String, user: String },
     #[error("image {0} says no command, and neither does the tool")]
     NoCommand(String),
-    #[error("image {image} works in {directory:?}, which is not an absolute path without '..'")]
+    #[error(
+        "image {image} works in {directory:?}, which is not an absolute path without '..', of less than {MAX_PATH_BYTES} bytes"
+    )]
     Directory { image: String, directory: String },
-    #[error(transparent)]
-    Root(#[from] root::RootError),
+    #[error(
+        "image {image} and its tool have arguments and variables of {bytes} bytes, and {MAX_COMMAND_BYTES} bytes is the most"
+    )]
+    CommandTooLong { image: String, bytes: usize },
+}
+
+/// An image of the store.
+pub(super) struct Obtained {
+    reference: String,
+    store: Store,
+    image: Image,
 }
 
 impl ImageSource {
-    /// Opens the image of `reference`; `command` stands in for its own if it is not empty.
-    pub(super) async fn open(
-        &self,
-        reference: &str,
-        command: &[String],
-        host: &UserHost,
-    ) -> Result<Tool, ImageUseError> {
+    /// The image of `reference`, from the store, or into it where the operator trusts the reference.
+    pub(super) async fn obtain(&self, reference: &str) -> Result<Obtained, ImageUseError> {
         let directory = self.store.clone().ok_or(ImageUseError::NoStore)?;
-        let found = {
-            let reference = reference.to_owned();
-            blocking(&reference.clone(), move || {
-                let store = Store::open(&directory)?;
-                match store.find(&reference) {
-                    Ok(image) => Ok((store, Some(image))),
-                    Err(ImageError::NotFound { .. }) => Ok((store, None)),
-                    Err(e) => Err(e),
-                }
-            })
-            .await?
-        };
-        let (store, image) = match found {
-            (store, Some(image)) => (store, image),
-            (store, None) if self.trusts(reference) => {
+        let wanted = reference.to_owned();
+        let (store, found) = blocking(reference, move || {
+            let store = Store::open(&directory)?;
+            match store.find(&wanted) {
+                Ok(image) => Ok((store, Some(image))),
+                Err(ImageError::NotFound { .. }) => Ok((store, None)),
+                Err(e) => Err(e),
+            }
+        })
+        .await?;
+        let image = match found {
+            Some(image) => image,
+            None if self.trusts(reference) => {
                 let parsed = parse(reference)?;
-                let pulled = {
-                    let (store, runtime) = (store.clone(), tokio::runtime::Handle::current());
-                    blocking(reference, move || {
-                        runtime.block_on(store.pull(&parsed, &PullOptions::default(), &Silent))
-                    })
-                    .await?
-                };
-                (store, pulled)
+                let (store, runtime) = (store.clone(), tokio::runtime::Handle::current());
+                blocking(reference, move || {
+                    runtime.block_on(store.pull(&parsed, &PullOptions::default(), &Silent))
+                })
+                .await?
             }
-            (_, None) => return Err(ImageUseError::NotHere(reference.to_owned())),
+            None => return Err(ImageUseError::NotHere(reference.to_owned())),
         };
-        let unpacked = {
-            let image = image.clone();
-            blocking(reference, move || store.rootfs(&image, &Silent)).await?
-        };
-        let root =
-            root::open_directory(unpacked.path()).map_err(|source| root::RootError::Open {
-                path: unpacked.path().display().to_string(),
-                source,
-            })?;
-        root::check(&root, [])?;
-        let config = &image.config;
-        let args: Vec<String> = if command.is_empty() {
-            config
-                .entrypoint
-                .iter()
-                .chain(&config.cmd)
-                .cloned()
-                .collect()
-        } else {
-            command.to_vec()
-        };
-        if args.is_empty() {
-            return Err(ImageUseError::NoCommand(reference.to_owned()));
-        }
-        let working = config.working_dir.clone().unwrap_or_else(|| "/".to_owned());
-        let plain = working.starts_with('/') && !working.split('/').any(|part| part == "..");
-        if !plain || working.contains('\0') {
-            return Err(ImageUseError::Directory {
-                image: reference.to_owned(),
-                directory: working,
-            });
-        }
-        let user = match config.user.as_deref().filter(|user| !user.is_empty()) {
-            None => host.default_user(),
-            Some(asked) => {
-                let unknown = || ImageUseError::User {
-                    image: reference.to_owned(),
-                    user: asked.to_owned(),
-                };
-                match users::resolve(&root, asked).ok_or_else(unknown)? {
-                    // As for bundles: the root of a container is no unprivileged user.
-                    (0, _) => host.default_user(),
-                    known if host.has(known) => known,
-                    // A user with a single id has no other to give.
-                    _ if host.default_user() == (0, 0) => (0, 0),
-                    _ => return Err(unknown()),
-                }
-            }
-        };
-        Ok(Tool {
-            root,
-            identity: image.digest.clone(),
-            digest: Arc::from(image.digest.as_str()),
-            args,
-            env: config.env.clone(),
-            directory: working,
-            user,
-            files: None,
-            _lease: Some(unpacked),
+        Ok(Obtained {
+            reference: reference.to_owned(),
+            store,
+            image,
         })
     }
 
@@ -141,6 +91,109 @@ impl ImageSource {
         self.trusted
             .iter()
             .any(|pattern| axo_core::pattern::matches(pattern, reference))
+    }
+}
+
+impl Obtained {
+    /// Unpacks the image and opens it. `command` stands in for its own if it is not empty. Blocks.
+    pub(super) fn open(
+        self,
+        command: &[String],
+        files: Option<OwnedFd>,
+        users: &UserHost,
+    ) -> Result<Tool, ToolError> {
+        let unpacked = self.store.rootfs(&self.image, &Silent);
+        let unpacked = unpacked.map_err(ImageUseError::Image)?;
+        let root =
+            root::open_directory(unpacked.path()).map_err(|source| root::RootError::Open {
+                path: unpacked.path().display().to_string(),
+                source,
+            })?;
+        root::check(&root, [])?;
+        let args = self.command(command)?;
+        let env = &self.image.config.env;
+        let directory = self.directory()?;
+        let user = self.user(&root, users)?;
+        // Only now: the program may be among the tool's files.
+        let (program, _) = program::check(&program::Command {
+            args: &args,
+            env,
+            directory: &directory,
+            places: Places {
+                root: &root,
+                files: files.as_ref(),
+            },
+        })?;
+        Ok(Tool {
+            identity: match &files {
+                Some(files) => format!("{} {}", self.image.digest, root::identity(files)),
+                None => self.image.digest.clone(),
+            },
+            digest: Arc::from(self.image.digest.as_str()),
+            program,
+            env: env.clone(),
+            args,
+            directory,
+            user,
+            root,
+            files,
+            _lease: Some(unpacked),
+        })
+    }
+
+    fn command(&self, given: &[String]) -> Result<Vec<String>, ImageUseError> {
+        let config = &self.image.config;
+        let args: Vec<String> = match given {
+            [] => config
+                .entrypoint
+                .iter()
+                .chain(&config.cmd)
+                .cloned()
+                .collect(),
+            given => given.to_vec(),
+        };
+        if args.is_empty() {
+            return Err(ImageUseError::NoCommand(self.reference.clone()));
+        }
+        match command_bytes(&args, &config.env) {
+            ..=MAX_COMMAND_BYTES => Ok(args),
+            bytes => Err(ImageUseError::CommandTooLong {
+                image: self.reference.clone(),
+                bytes,
+            }),
+        }
+    }
+
+    fn directory(&self) -> Result<String, ImageUseError> {
+        let directory = self.image.config.working_dir.clone();
+        let directory = directory.unwrap_or_else(|| "/".to_owned());
+        let plain = directory.starts_with('/') && !directory.split('/').any(|part| part == "..");
+        if plain && directory.len() < MAX_PATH_BYTES && !directory.contains('\0') {
+            return Ok(directory);
+        }
+        Err(ImageUseError::Directory {
+            image: self.reference.clone(),
+            directory,
+        })
+    }
+
+    fn user(&self, root: &OwnedFd, host: &UserHost) -> Result<(u32, u32), ImageUseError> {
+        let asked = self.image.config.user.as_deref();
+        let Some(asked) = asked.filter(|user| !user.is_empty()) else {
+            return Ok(host.default_user());
+        };
+        let unknown = || ImageUseError::User {
+            image: self.reference.clone(),
+            user: asked.to_owned(),
+        };
+        match users::resolve(root, asked).ok_or_else(unknown)? {
+            // As for bundles: the root of a container is no unprivileged user.
+            (0, _) => Ok(host.default_user()),
+            known if host.has(known) => Ok(known),
+            // A user with a single id has no other to give.
+            _ if host.default_user() == (0, 0) => Ok((0, 0)),
+            _ => Err(unknown()),
+        }
     }
 }
 

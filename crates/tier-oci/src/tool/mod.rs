@@ -2,21 +2,38 @@
 
 mod bundle;
 mod image;
+mod lookup;
 mod program;
 mod root;
 mod users;
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use axo_core::{BoxError, Mount, Run, ToolSpec};
 
 use bundle::BundleError;
 pub(crate) use image::{ImageSource, ImageUseError};
-use program::ProgramError;
+use program::{Program, ProgramError};
 pub(crate) use root::{RootError, identity, open_directory};
 
 use crate::host::UserHost;
+
+/// Where a tool's own files are.
+pub(crate) const TOOL_FILES: &str = "/tool";
+
+/// Most bytes of a command with its variables, as they are written to the runner: they have to fit
+/// in a packet (`axo_runner::MAX_PACKET_BYTES`, 160 KiB).
+pub(crate) const MAX_COMMAND_BYTES: usize = 128 << 10;
+
+/// Bytes that no path reaches: `PATH_MAX` of the kernel.
+const MAX_PATH_BYTES: usize = 4096;
+
+/// How many bytes a command with its variables takes on its way to the runner.
+pub(crate) fn command_bytes(args: &[String], env: &[String]) -> usize {
+    serde_json::to_vec(&(args, env)).map_or(usize::MAX, |text| text.len())
+}
 
 /// A tool that can be run: everything about it but its call.
 pub(crate) struct Tool {
@@ -26,6 +43,8 @@ pub(crate) struct Tool {
     pub(crate) identity: String,
     /// SHA-256 of what runs, as `sha256:…`.
     pub(crate) digest: Arc<str>,
+    /// What is executed; [`Self::args`] begins with what it is called.
+    pub(crate) program: Program,
     pub(crate) args: Vec<String>,
     /// The bundle's or image's own variables, `NAME=value`.
     pub(crate) env: Vec<String>,
@@ -50,41 +69,68 @@ pub(crate) enum ToolError {
     Program(#[from] ProgramError),
     #[error("its files {0} cannot be opened as a directory, or lie behind a symbolic link")]
     Files(String, #[source] BoxError),
+    #[error("opening it was given up")]
+    GivenUp,
     #[error("tier oci does not run {0}")]
     Form(axo_core::Form),
 }
 
-/// Opens what `spec` is made of. Blocks on the disk, and for an image on the network.
+/// Opens what `spec` is made of. An image may be pulled first; whatever else blocks is done where
+/// blocking is allowed.
 pub(crate) async fn open(
     spec: &ToolSpec,
     users: &UserHost,
     images: &ImageSource,
 ) -> Result<Tool, ToolError> {
-    match &spec.run {
-        Run::Bundle(directory) => Ok(bundle::open(directory, users)?),
+    let users = users.clone();
+    match spec.run.clone() {
+        Run::Bundle(directory) => blocking(move || Ok(bundle::open(&directory, &users)?)).await,
         Run::Image {
             reference,
             command,
             files,
         } => {
-            let mut tool = images.open(reference, command, users).await?;
-            if let Some(files) = files {
-                let opened = root::open_directory(files)
-                    .map_err(|e| ToolError::Files(files.display().to_string(), e.into()))?;
-                tool.identity = format!("{} {}", tool.identity, root::identity(&opened));
-                tool.files = Some(opened);
-            }
-            // Only now: the program may be among the tool's files.
-            program::check(&tool)?;
-            Ok(tool)
+            let image = images.obtain(&reference).await?;
+            blocking(move || {
+                let files = files.as_deref().map(open_files).transpose()?;
+                image.open(&command, files, &users)
+            })
+            .await
         }
         other => Err(ToolError::Form(other.form())),
     }
 }
 
-/// Checks that nothing a mount is made on leads elsewhere.
-pub(crate) fn check_targets(tool: &Tool, mounts: &[Mount]) -> Result<(), RootError> {
-    root::check(&tool.root, mounts.iter().map(|mount| mount.target.as_str()))
+fn open_files(directory: &Path) -> Result<OwnedFd, ToolError> {
+    root::open_directory(directory)
+        .map_err(|e| ToolError::Files(directory.display().to_string(), e.into()))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ToolError> + Send + 'static,
+) -> Result<T, ToolError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err(ToolError::GivenUp))
+}
+
+/// Why a mount cannot be made where it was granted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TargetError {
+    #[error(transparent)]
+    Root(#[from] RootError),
+    #[error("it would cover the program of the tool, {0}")]
+    CoversProgram(String),
+}
+
+/// Checks that nothing a mount is made on leads elsewhere, and that none hides what was checked.
+pub(crate) fn check_targets(tool: &Tool, mounts: &[Mount]) -> Result<(), TargetError> {
+    let targets = || mounts.iter().map(|mount| mount.target.as_str());
+    if targets().any(|target| tool.program.is_covered_by(target)) {
+        let program = tool.program.path.clone();
+        return Err(TargetError::CoversProgram(program));
+    }
+    Ok(root::check(&tool.root, targets())?)
 }
 
 /// Every directory of a root file system that is mounted on: ours and `targets`.
@@ -101,6 +147,6 @@ pub(crate) fn mount_points<'a>(targets: impl IntoIterator<Item = &'a str>) -> Ve
 ///
 /// # Errors
 /// If the bundle's `config.json` cannot be read.
-pub fn overridden(bundle: &std::path::Path) -> Result<Vec<String>, BoxError> {
+pub fn overridden(bundle: &Path) -> Result<Vec<String>, BoxError> {
     Ok(bundle::overridden_by_hardening(bundle)?)
 }

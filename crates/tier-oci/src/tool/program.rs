@@ -2,20 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::OwnedFd;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use axo_core::DEFAULT_PATH;
+use rustix::fs::{FileType, fstat};
 
-use super::Tool;
+use super::lookup::{Found, LookupError, Places, is_beneath, parts};
 
 /// What the kernel reads of a program to tell what it is, in bytes.
 const HEAD: usize = 256;
 /// Most scripts whose interpreter is a script: the kernel's own bound (`BINPRM_MAX_RECURSION`) is 5.
 const MAX_INTERPRETERS: usize = 4;
-/// Where a program without a slash is looked for if the tool's own environment says nothing.
-pub(crate) const DEFAULT_PATH: &str =
-    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// Why a command cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProgramError {
@@ -42,112 +38,116 @@ pub(crate) enum ProgramError {
     Examine { program: String, source: io::Error },
 }
 
-/// Checks the command of a tool, and answers the program's file.
-pub(super) fn check(tool: &Tool) -> Result<File, ProgramError> {
-    let program = tool.args.first().ok_or(ProgramError::NoCommand)?;
-    refuse_what_is_not_its_own(program)?;
-    if let Some(inside) = program
-        .strip_prefix("/tool/")
-        .filter(|_| tool.files.is_some())
-    {
-        // Its own files are mounted over whatever the image has there.
-        let files = tool.files.as_ref().ok_or(ProgramError::NoCommand)?;
-        let file = open(files, inside).map_err(|e| examined(program, e))?;
-        return examine(&tool.root, program, file, 0);
-    }
-    let file = find(tool, program)?;
-    examine(&tool.root, program, file, 0)
+/// What a tool's command is looked up by.
+pub(super) struct Command<'a> {
+    pub(super) args: &'a [String],
+    pub(super) env: &'a [String],
+    pub(super) directory: &'a str,
+    pub(super) places: Places<'a>,
 }
 
-fn find(tool: &Tool, program: &str) -> Result<File, ProgramError> {
-    let candidates: Vec<String> = if program.starts_with('/') {
-        vec![program.to_owned()]
-    } else if program.contains('/') {
-        vec![format!("{}/{program}", tool.directory)]
-    } else {
-        let path = tool
-            .env
-            .iter()
-            .find_map(|variable| variable.strip_prefix("PATH="))
-            .unwrap_or(DEFAULT_PATH);
-        path.split(':')
-            .filter(|directory| {
-                directory.starts_with('/') && refuse_what_is_not_its_own(directory).is_ok()
-            })
-            .map(|directory| format!("{directory}/{program}"))
-            .collect()
+/// The program that a command names, found once and for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// Its absolute path in the container.
+    pub(crate) path: String,
+    /// Everything that its lookup, and that of its interpreters, passes through.
+    through: Vec<String>,
+}
+
+impl Program {
+    /// Whether something mounted at `target` would change what is executed.
+    pub(super) fn is_covered_by(&self, target: &str) -> bool {
+        self.through.iter().any(|path| is_beneath(path, target))
+    }
+}
+
+/// Checks a command, and answers its program with the program's file.
+pub(super) fn check(command: &Command<'_>) -> Result<(Program, File), ProgramError> {
+    let name = command.args.first().ok_or(ProgramError::NoCommand)?;
+    let (path, found) = find(command, name)?;
+    let mut program = Program {
+        path,
+        through: found.through,
     };
-    for candidate in &candidates {
-        match open(&tool.root, candidate) {
-            Ok(file) => return Ok(file),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) if e.kind() == io::ErrorKind::NotADirectory => {}
-            Err(e) => return Err(examined(program, e)),
+    let file = examine(command, name, found.file, &mut program.through, 0)?;
+    Ok((program, file))
+}
+
+/// Finds a program as a shell would: by its path, or in the directories of `PATH`.
+fn find(command: &Command<'_>, name: &str) -> Result<(String, Found), ProgramError> {
+    if name.contains('/') {
+        let path = absolute(command.directory, name)?;
+        let found = command.places.find(&path).map_err(|e| examined(name, e))?;
+        return Ok((path, found));
+    }
+    let path = command
+        .env
+        .iter()
+        .find_map(|variable| variable.strip_prefix("PATH="))
+        .unwrap_or(DEFAULT_PATH);
+    for directory in path.split(':').filter(|place| place.starts_with('/')) {
+        let Ok(path) = absolute(directory, name) else {
+            continue;
+        };
+        match command.places.find(&path) {
+            Ok(found) => return Ok((path, found)),
+            Err(LookupError::Elsewhere) => {}
+            Err(LookupError::Io(e))
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) => {}
+            Err(e) => return Err(examined(name, e)),
         }
     }
-    Err(ProgramError::Absent(program.to_owned()))
+    Err(ProgramError::Absent(name.to_owned()))
 }
 
-/// Opens a path as it would resolve inside the root; links lead nowhere else.
-fn open(root: &OwnedFd, path: &str) -> io::Result<File> {
-    let file = openat2(
-        root,
-        path,
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY,
-        Mode::empty(),
-        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-    )?;
-    Ok(file.into())
+/// `path` from `directory` on, without anything that leads up.
+fn absolute(directory: &str, path: &str) -> Result<String, ProgramError> {
+    let directory = if path.starts_with('/') { "" } else { directory };
+    let all: Vec<String> = parts(directory).chain(parts(path)).collect();
+    if all.iter().any(|part| part == "..") {
+        return Err(ProgramError::Elsewhere(path.to_owned()));
+    }
+    Ok(format!("/{}", all.join("/")))
 }
 
+/// Looks at a program, and at its interpreters if it is a script. Adds what leads to those.
 fn examine(
-    root: &OwnedFd,
-    program: &str,
+    command: &Command<'_>,
+    name: &str,
     mut file: File,
+    through: &mut Vec<String>,
     depth: usize,
 ) -> Result<File, ProgramError> {
-    let stat = fstat(&file).map_err(|e| examined(program, e.into()))?;
+    let failed = |e: io::Error| examined(name, LookupError::Io(e));
+    let stat = fstat(&file).map_err(|e| failed(e.into()))?;
     let executable = stat.st_mode & 0o111 != 0;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || !executable {
-        return Err(ProgramError::NotExecutable(program.to_owned()));
+        return Err(ProgramError::NotExecutable(name.to_owned()));
     }
     let mut head = [0; HEAD];
-    let read = file.read(&mut head).map_err(|e| examined(program, e))?;
+    let read = file.read(&mut head).map_err(failed)?;
     let head = &head[..read];
     if let Some(found) = foreign_elf(head) {
         return Err(ProgramError::Architecture {
-            program: program.to_owned(),
+            program: name.to_owned(),
             found,
             host: std::env::consts::ARCH,
         });
     }
     if let Some(interpreter) = interpreter(head).filter(|_| depth < MAX_INTERPRETERS) {
-        refuse_what_is_not_its_own(&interpreter)?;
-        let found = open(root, &interpreter)
-            .map_err(|_| ProgramError::NoInterpreter(program.to_owned(), interpreter.clone()))?;
-        examine(root, &interpreter, found, depth + 1)?;
+        let path = absolute(command.directory, &interpreter)?;
+        let found = command.places.find(&path).map_err(|e| match e {
+            LookupError::Elsewhere => ProgramError::Elsewhere(interpreter.clone()),
+            LookupError::Io(_) => ProgramError::NoInterpreter(name.to_owned(), interpreter.clone()),
+        })?;
+        through.extend(found.through);
+        examine(command, &interpreter, found.file, through, depth + 1)?;
     }
     Ok(file)
-}
-
-/// Places of a container that show something else than the root file system does: what was looked
-/// at would not be what runs.
-const OTHERS: [&str; 5] = ["/proc", "/sys", "/dev", "/tmp", "/axocoatl"];
-
-/// A program by a path into one of [`OTHERS`], or one with `..`, which could lead there.
-fn refuse_what_is_not_its_own(program: &str) -> Result<(), ProgramError> {
-    let plain: Vec<&str> = program
-        .split('/')
-        .filter(|part| !matches!(*part, "" | "."))
-        .collect();
-    let first = plain.first().copied().unwrap_or_default();
-    let leads_there = OTHERS
-        .iter()
-        .any(|place| place.strip_prefix('/') == Some(first));
-    if plain.contains(&"..") || (program.starts_with('/') && leads_there) {
-        return Err(ProgramError::Elsewhere(program.to_owned()));
-    }
-    Ok(())
 }
 
 /// The interpreter that a script's first line names.
@@ -192,13 +192,70 @@ fn foreign_elf(head: &[u8]) -> Option<String> {
     })
 }
 
-fn examined(program: &str, source: io::Error) -> ProgramError {
-    if source.kind() == io::ErrorKind::NotFound {
-        ProgramError::Absent(program.to_owned())
-    } else {
-        ProgramError::Examine {
-            program: program.to_owned(),
-            source,
+fn examined(program: &str, error: LookupError) -> ProgramError {
+    let program = program.to_owned();
+    match error {
+        LookupError::Elsewhere => ProgramError::Elsewhere(program),
+        LookupError::Io(e) if e.kind() == io::ErrorKind::NotFound => ProgramError::Absent(program),
+        LookupError::Io(source) => ProgramError::Examine { program, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tool::root::open_directory;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    /// What is checked and hashed is the file at the path that is executed.
+    #[test]
+    fn a_program_is_found_where_it_will_be_executed_and_nothing_may_cover_it() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path().canonicalize().unwrap();
+        for directory in ["usr/bin", "tmp", "work", "opt"] {
+            std::fs::create_dir_all(home.join(directory)).unwrap();
+        }
+        let write = |path: &str, text: &str| {
+            std::fs::write(home.join(path), text).unwrap();
+            let mode = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(home.join(path), mode).unwrap();
+        };
+        write("opt/sh", "shell");
+        write("tmp/x", "hidden");
+        write("tmp/sh", "hidden");
+        write("work/x", "#!/usr/bin/sh\n");
+        symlink("/opt/sh", home.join("usr/bin/sh")).unwrap();
+        let root = open_directory(&home).unwrap();
+        let check = |args: &[&str], env: &[&str], directory: &str| {
+            let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect();
+            let (args, env): (Vec<String>, Vec<String>) = (texts(args), texts(env));
+            let places = Places {
+                root: &root,
+                files: None,
+            };
+            let command = Command {
+                args: &args,
+                env: &env,
+                directory,
+                places,
+            };
+            check(&command).map(|(program, _)| program)
+        };
+        // Scratch space is over the root's own /tmp.
+        for (name, directory) in [("./x", "/tmp"), ("x/../x", "/work"), ("/tmp/x", "/")] {
+            let refused = check(&[name], &[], directory).unwrap_err();
+            assert!(matches!(refused, ProgramError::Elsewhere(_)), "{refused}");
+        }
+        let path = ["PATH=/tmp:/work/x:/absent:/usr/bin"];
+        let shell = check(&["sh", "-c", ":"], &path, "/").unwrap();
+        assert_eq!(shell.path, "/usr/bin/sh");
+        let script = check(&["./x"], &[], "/work").unwrap();
+        assert_eq!(script.path, "/work/x");
+        for target in ["/work", "/work/x", "/usr", "/usr/bin", "/opt", "/opt/sh"] {
+            assert!(script.is_covered_by(target), "{target}");
+        }
+        for target in ["/work/x/y", "/wor", "/data", "/usr/lib", "/tmp/data"] {
+            assert!(!script.is_covered_by(target), "{target}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The wire forms: what `--json` prints. The library's own types know nothing of them.
 
+pub(crate) use axocoatl_isolation::chain;
 use axocoatl_isolation::images::{Image, Platform};
 use axocoatl_isolation::{
     CallError, Denied, Listing, Outcome, Placement, Proof, Run, Termination, TierProof, ToolOutput,
@@ -8,21 +9,6 @@ use axocoatl_isolation::{
 use serde_json::{Map, Value, json};
 
 use crate::exit::Exit;
-
-/// An error and its causes in one line, each said once.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
 
 /// An outcome as JSON text. The output stands in it as the tool wrote it: as a value, numbers
 /// beyond 64 bits would lose digits.

@@ -20,6 +20,7 @@
 mod admit;
 mod call;
 mod capabilities;
+mod chain;
 mod denied;
 mod document;
 mod executor;
@@ -40,6 +41,7 @@ mod units;
 pub use admit::{AdmittedCall, HostEnvironment, admit};
 pub use call::{CallId, CallOptions, ToolCall};
 pub use capabilities::{Capabilities, Form, GrantKind, Readiness, TierStatus};
+pub use chain::chain;
 pub use denied::{Denied, DenyReason};
 pub use document::{Document, DocumentError, MAX_DEPTH, MAX_INPUT_BYTES};
 pub use executor::{BoxError, BoxFuture, Executor, RunError};

@@ -274,15 +274,9 @@ fn describe<'a>(record: &mut Record<'a>, outcome: &'a Outcome) {
     record.fuel = outcome.usage.fuel;
 }
 
-/// The error and its causes in one line.
+/// The error and its causes in one line, of at most [`MAX_ERROR_BYTES`].
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
+    let mut text = axo_core::chain(error);
     text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
     text
 }

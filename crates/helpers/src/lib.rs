@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 static RUNNER: Helper = Helper {
@@ -47,7 +48,7 @@ pub struct Helper {
 /// Why a helper cannot be handed out.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "making a memory file of the helper {name}; does the host forbid executing them (sysctl vm.memfd_noexec)?"
+    "making a memory file of the helper {name}; does the host forbid executing them (sysctl vm.memfd_noexec=2)?"
 )]
 pub struct HelperError {
     name: &'static str,
@@ -90,10 +91,14 @@ impl Helper {
     }
 
     fn seal(&self) -> std::io::Result<File> {
-        let mut file = File::from(memfd_create(
-            self.name,
-            MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
-        )?);
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        // With the sysctl vm.memfd_noexec=1 only a file that is asked for like this can be executed.
+        // Linux before 6.3 does not know the flag.
+        let made = match memfd_create(self.name, flags | MemfdFlags::EXEC) {
+            Err(Errno::INVAL) => memfd_create(self.name, flags),
+            made => made,
+        };
+        let mut file = File::from(made?);
         file.write_all(self.bytes)?;
         fcntl_add_seals(
             &file,

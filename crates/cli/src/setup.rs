@@ -34,6 +34,7 @@ pub(crate) fn trial_engine() -> anyhow::Result<(Engine, Owner)> {
         .tool_roots(Vec::new())
         .audit(AuditLog::off())
         .concurrency(CONCURRENCY)
+        .only_looks()
         .build()?;
     Ok((engine, home))
 }

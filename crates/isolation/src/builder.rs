@@ -9,7 +9,7 @@ use axo_core::{
     ToolName, ToolSpec,
 };
 #[cfg(feature = "oci-isolation")]
-use axo_tier_oci::{CgroupDriver, DEFAULT_STAGE, OciConfig, OciExecutor};
+use axo_tier_oci::{CgroupDriver, OciConfig, OciExecutor};
 #[cfg(feature = "wasmtime-sandbox")]
 use axo_tier_wasm::{Compiler, WasmConfig, WasmExecutor};
 use serde_json::Value;
@@ -57,6 +57,8 @@ pub struct EngineBuilder {
     concurrency: Option<u32>,
     #[cfg(feature = "oci-isolation")]
     warm_containers: usize,
+    #[cfg(feature = "oci-isolation")]
+    only_looks: bool,
     tools: Vec<ToolSpec>,
     native: NativeExecutor,
     functions: Vec<ToolName>,
@@ -163,11 +165,22 @@ impl EngineBuilder {
     }
 
     /// Keeps this many containers of each tool that was called ready for its next calls, which then
-    /// start several times faster. Each costs about 3 MiB. Default: none.
+    /// start several times faster. Each costs a runner and a process, and the memory that README.md
+    /// tells. Of all tools together no more than 64 are kept. Default: none.
     #[cfg(feature = "oci-isolation")]
     #[must_use]
     pub fn warm_containers(mut self, each: usize) -> Self {
         self.warm_containers = each;
+        self
+    }
+
+    /// For an engine that only proves what the host can do: what dead engines left is left to those
+    /// that are asked to remove it.
+    #[cfg(feature = "oci-isolation")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn only_looks(mut self) -> Self {
+        self.only_looks = true;
         self
     }
 
@@ -283,7 +296,6 @@ impl EngineBuilder {
         #[cfg(feature = "oci-isolation")]
         if executors.iter().all(|known| known.tier() != Tier::Oci) {
             let config = OciConfig {
-                stage: DEFAULT_STAGE.into(),
                 images: Some(places.images()),
                 trusted_images: policy.trusted_images.clone(),
                 concurrency: self
@@ -292,6 +304,7 @@ impl EngineBuilder {
                     .clamp(1, MAX_CONTAINERS),
                 warm: self.warm_containers,
                 cgroups: CgroupDriver::Auto,
+                reap: !self.only_looks,
             };
             add(&mut executors, Arc::new(OciExecutor::new(config)));
         }

@@ -30,8 +30,8 @@ const MAX_LOG: usize = 2048;
 /// How containers are made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OciConfig {
-    /// Directory that each container's supervisor mounts its private state on, in a mount namespace
-    /// of its own. Nothing is written to it on the host.
+    /// A directory that is made, and nothing else: what a container is made of is in a mount namespace
+    /// of its supervisor's, and on no file system of the host.
     pub state_root: PathBuf,
     /// Directory with one bundle a tool.
     pub bundle_root: PathBuf,
@@ -72,7 +72,6 @@ impl OciSandbox {
             .canonicalize()
             .map_err(|e| cannot_make(&config.bundle_root, &e))?;
         let executor = OciExecutor::new(axo_tier_oci::OciConfig {
-            stage: config.state_root.clone(),
             images: None,
             trusted_images: Vec::new(),
             concurrency: CONCURRENCY,
@@ -82,6 +81,7 @@ impl OciSandbox {
             } else {
                 CgroupDriver::Direct
             },
+            reap: true,
         });
         if let Readiness::Unavailable { reason, fix } = executor.readiness() {
             return Err(IsolationError::OciSetupFailed(format!("{reason}; {fix}")));

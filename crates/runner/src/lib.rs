@@ -22,7 +22,7 @@ mod stage;
 
 pub use packet::{MAX_DESCRIPTORS, MAX_PACKET_BYTES, PacketError, receive, send};
 pub use protocol::{
-    Bind, Cgroup, CgroupDirectory, CgroupSetting, Exited, IdMap, IdRange, Launch, OutputFound,
-    Prepare, Reply, Request, Scratch, Status, Users,
+    Bind, Cgroup, CgroupDirectory, CgroupSetting, Exited, Fault, IdMap, IdRange, LEFT_SOMETHING,
+    Launch, OutputFound, Prepare, Reply, Request, Scratch, Status, Users,
 };
 pub use stage::Stage;

@@ -31,18 +31,31 @@ pub enum Reply {
         doing: String,
         /// Why it failed.
         why: String,
-        /// Whether the tool is at fault, and not the host.
-        of_tool: bool,
+        /// What is at fault.
+        fault: Fault,
     },
 }
+
+/// What is at fault where something could not be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// The host, or we.
+    Host,
+    /// The tool's program, which cannot be executed.
+    Program,
+    /// The memory limit, which leaves no room to make the container.
+    Memory,
+}
+
+/// Exit status of a runner that could not remove everything of its sandbox. With any other but a
+/// signal, nothing is left.
+pub const LEFT_SOMETHING: u8 = 3;
 
 /// A container to be made.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Prepare {
     /// Its identity: letters, digits and `-`.
     pub id: String,
-    /// Directory that the stage is mounted on, in the runner's own mount namespace.
-    pub stage: PathBuf,
     /// OCI `config.json`, complete but for the user namespace, which the runner adds.
     pub config: String,
     /// Seccomp filters in the order they are installed; one classic BPF instruction each: `code << 48 | jt << 40 | jf << 32 | k`.

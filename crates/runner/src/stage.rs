@@ -5,18 +5,22 @@
 
 use std::path::{Path, PathBuf};
 
+/// Where it is mounted, in the runner's own mount namespace: on the host nothing is seen there. Every
+/// system has this directory, and every user may search it, as the sandbox's users must.
+const PLACE: &str = "/tmp";
+
 /// The layout of a stage. Both sides use it: the engine names these paths in the container's
 /// `config.json`, the runner makes what stands there.
 #[derive(Clone, Debug)]
 pub struct Stage(PathBuf);
 
-impl Stage {
-    /// A stage mounted at `path`, an existing directory that every user may search.
-    #[must_use]
-    pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+impl Default for Stage {
+    fn default() -> Self {
+        Self(PLACE.into())
     }
+}
 
+impl Stage {
     /// Where it is mounted.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -7,21 +7,12 @@ use std::time::{Duration, Instant};
 use axo_core::{Finished, OutputFile, PlacedCall, Termination, Usage};
 use axo_runner::{Exited, Launch, OutputFound, Status};
 
-use crate::runner::{Ended, RunnerError, Running, Waiting};
-use crate::streams::StreamEnd;
+use crate::runner::RunnerError;
+use crate::sandbox::{Ended, Stopped, Waiting};
 use crate::tool::{MAX_COMMAND_BYTES, Tool, command_bytes};
 
-/// How long the streams of a tool that has ended are still read: what it wrote is in the pipes, and
-/// nobody holds them any more.
-const LINGER: Duration = Duration::from_secs(1);
 /// Output files up to this size are read where we are; longer ones where blocking is allowed.
 const SHORT_READ: u64 = 256 << 10;
-
-/// Why a tool was stopped by us.
-enum Stopped {
-    Late,
-    Flooding,
-}
 
 /// What is executed for a call. It fits in a packet unless the granted variables are too long for
 /// that: then, how many bytes it takes.
@@ -45,18 +36,18 @@ pub(crate) async fn run(
     call: &PlacedCall,
 ) -> Result<(Finished, Ended), RunnerError> {
     let limit = call.limits().output.as_usize();
-    let mut running = waiting
+    let running = waiting
         .start(call.input().text().as_bytes(), launch, limit)
         .await?;
     let started = Instant::now();
-    let (stopped, exited, output) = attend(&mut running, call.limits().wall).await?;
+    let (exit, ended) = running.attend(call.limits().wall).await?;
     let wall = started.elapsed();
-    let (ended, stdout, stderr) = running.ended();
+    let exited = exit.exited;
     let finished = Finished {
-        termination: termination(stopped, &exited),
-        stdout,
-        stderr,
-        output_file: read_output(&exited.output, output, limit as u64).await,
+        termination: termination(exit.stopped, &exited),
+        stdout: exit.stdout,
+        stderr: exit.stderr,
+        output_file: read_output(&exited.output, exit.output, limit as u64).await,
         usage: Usage {
             wall,
             cpu: exited.cpu_micros.map(Duration::from_micros),
@@ -66,62 +57,6 @@ pub(crate) async fn run(
         digest: Some(tool.digest.clone()),
     };
     Ok((finished, ended))
-}
-
-/// Reads what the tool writes until it ends, and ends it at its limits.
-async fn attend(
-    running: &mut Running,
-    wall: Duration,
-) -> Result<(Option<Stopped>, Exited, Option<File>), RunnerError> {
-    let Running {
-        runner,
-        stdout,
-        stderr,
-    } = running;
-    let mut read = Box::pin(async {
-        let (mut out_open, mut err_open) = (true, true);
-        while out_open || err_open {
-            let (stream, end) = tokio::select! {
-                end = stdout.read(), if out_open => (&mut out_open, end),
-                end = stderr.read(), if err_open => (&mut err_open, end),
-            };
-            // A pipe that cannot be read has nothing more for us.
-            match end.unwrap_or(StreamEnd::Closed) {
-                StreamEnd::Closed => *stream = false,
-                StreamEnd::OverLimit => return StreamEnd::OverLimit,
-            }
-        }
-        StreamEnd::Closed
-    });
-    let deadline = tokio::time::sleep(wall);
-    tokio::pin!(deadline);
-    let mut streams_open = true;
-    let stopped = loop {
-        tokio::select! {
-            exited = runner.exited() => {
-                let (exited, file) = exited?;
-                // What the tool wrote last is still in the pipes.
-                let end = if streams_open {
-                    tokio::time::timeout(LINGER, read).await
-                } else {
-                    Ok(StreamEnd::Closed)
-                };
-                let flooded = matches!(end, Ok(StreamEnd::OverLimit));
-                return Ok((flooded.then_some(Stopped::Flooding), exited, file));
-            }
-            end = &mut read, if streams_open => match end {
-                StreamEnd::OverLimit => break Stopped::Flooding,
-                StreamEnd::Closed => streams_open = false,
-            },
-            () = &mut deadline => break Stopped::Late,
-        }
-    };
-    let late = matches!(stopped, Stopped::Late);
-    let (exited, file) = runner.kill().await?;
-    if late && streams_open {
-        let _ = tokio::time::timeout(LINGER, read).await;
-    }
-    Ok((Some(stopped), exited, file))
 }
 
 fn termination(stopped: Option<Stopped>, exited: &Exited) -> Termination {

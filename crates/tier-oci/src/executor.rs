@@ -3,22 +3,24 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
+use std::time::Duration;
 
 use axo_core::{
     BoxFuture, Capabilities, Executor, Finished, Form, GrantKind, LimitKind, MAX_INPUT_BYTES,
     Mount, Outcome, PlacedCall, Readiness, Run, RunError, SpecId, Tier, ToolName, ToolSpec,
 };
 use axo_runner::{Bind, Launch, MAX_DESCRIPTORS, Prepare, Scratch, Stage};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, RwLock, Semaphore};
 
 use crate::call;
 use crate::failed::{Failed, failed};
 use crate::filling::Fillings;
 use crate::host::{self, CgroupDriver, Host, Lacking, PREFIX};
 use crate::pool::{Key, Pool};
-use crate::runner::{Ended, RunnerError, Waiting};
+use crate::runner::{LeftBehind, RunnerError};
+use crate::sandbox::{Ended, Waiting};
 use crate::seccomp;
 use crate::spec;
 use crate::tool::{self, ImageSource, MAX_COMMAND_BYTES, Tool};
@@ -44,15 +46,16 @@ const SCRATCH_INODES: u64 = 8192;
 const MAX_MOUNTS: usize = MAX_DESCRIPTORS - 3;
 /// Most bytes of their targets together: one packet says them two times, once with escapes twice over.
 const MAX_TARGET_BYTES: usize = 8 << 10;
-/// Where a runner mounts its stage, in its own mount namespace, if nothing else is configured, or if
-/// that cannot be searched by other users, whom the sandbox's are. Every system has it.
-pub const DEFAULT_STAGE: &str = "/tmp";
+/// How long after a first try to remove what a runner left it is tried again: what shared its lock
+/// may have ended a little later.
+const REAP_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long a call whose runner was killed waits for that.
+const REAP_TIME: Duration = Duration::from_secs(3);
 
 /// How the tier works on this host.
 #[derive(Clone, Debug)]
 pub struct OciConfig {
-    /// Directory that runners mount their private stage on. Nothing is written to it on the host.
-    pub stage: PathBuf,
     /// The image store; without one, images do not run.
     pub images: Option<PathBuf>,
     /// Patterns of image references that a call may pull.
@@ -63,6 +66,8 @@ pub struct OciConfig {
     pub warm: usize,
     /// Who makes cgroups.
     pub cgroups: CgroupDriver,
+    /// Whether the first container removes what dead engines left. Not for one who only looks.
+    pub reap: bool,
 }
 
 /// Tier 2.
@@ -72,7 +77,6 @@ pub struct OciExecutor {
 
 struct Inner {
     host: Result<Host, Lacking>,
-    stage: Stage,
     images: ImageSource,
     turns: Semaphore,
     pool: Pool,
@@ -82,8 +86,13 @@ struct Inner {
     fillings: Fillings<(Arc<Tool>, Order)>,
     /// One such container at a time: it is for idle moments.
     making: AsyncMutex<()>,
-    /// What dead processes left is removed once, by the first call.
-    reaped: std::sync::Once,
+    /// What dead processes left is removed once, by the first container.
+    reaped: Once,
+    reap: bool,
+    /// The first container that can be made has enabled controllers.
+    enabled: OnceLock<()>,
+    /// Read by whoever looks after a runner that is ending.
+    endings: Arc<RwLock<()>>,
 }
 
 impl OciExecutor {
@@ -93,7 +102,6 @@ impl OciExecutor {
         Self {
             inner: Arc::new(Inner {
                 host: Host::examine(config.cgroups),
-                stage: Stage::at(stage_directory(&config.stage)),
                 images: ImageSource {
                     store: config.images,
                     trusted: config.trusted_images,
@@ -103,7 +111,10 @@ impl OciExecutor {
                 opened: Mutex::default(),
                 fillings: Fillings::default(),
                 making: AsyncMutex::default(),
-                reaped: std::sync::Once::new(),
+                reaped: Once::new(),
+                reap: config.reap,
+                enabled: OnceLock::new(),
+                endings: Arc::default(),
             }),
         }
     }
@@ -114,21 +125,6 @@ impl Drop for OciExecutor {
         // A filling that is under way keeps the pool for a moment, but puts nothing there any more.
         self.inner.turns.close();
         self.inner.pool.drain();
-    }
-}
-
-/// The first of the configured place and the usual one that every user may search.
-fn stage_directory(configured: &Path) -> PathBuf {
-    use std::os::unix::fs::MetadataExt as _;
-    let searchable = configured.is_absolute()
-        && configured.ancestors().all(|path| {
-            path.symlink_metadata()
-                .is_ok_and(|m| m.is_dir() && m.mode() & 0o001 != 0)
-        });
-    if searchable {
-        configured.to_owned()
-    } else {
-        DEFAULT_STAGE.into()
     }
 }
 
@@ -179,29 +175,38 @@ impl Inner {
         Ok(tool)
     }
 
-    /// Removes what dead runners left, beside whatever else goes on.
-    fn reap(&self) {
-        if let Ok(host) = &self.host {
-            let cgroups = host.cgroups.clone();
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = host::reap(&cgroups, false) {
-                    tracing::warn!(%error, "what dead runners left was not removed");
-                }
+    /// Makes the host ready for a first container. Examining it has changed nothing.
+    fn begin(&self, host: &Host) -> Result<(), Failed> {
+        if self.enabled.get().is_none() {
+            host.cgroups
+                .enable()
+                .map_err(|lacking| Failed::from(&lacking))?;
+            let _ = self.enabled.set(());
+        }
+        if self.reap {
+            self.reaped.call_once(|| {
+                let cgroups = host.cgroups.clone();
+                tokio::task::spawn_blocking(move || {
+                    if let Err(error) = host::reap_of(&cgroups) {
+                        tracing::warn!(%error, "what dead runners left was not removed");
+                    }
+                });
             });
         }
+        Ok(())
     }
 
     /// A new container.
     async fn make(&self, host: &Host, tool: &Tool, order: &Order) -> Result<Waiting, Failed> {
-        self.reaped.call_once(|| self.reap());
+        self.begin(host)?;
+        let stage = Stage::default();
         let id = format!("{PREFIX}{}-{}", order.name, uuid::Uuid::new_v4());
         let cgroup = host.cgroups.of_sandbox(&id, &order.limits);
         let of_config = host.cgroups.of_config(&id, &order.limits);
         let targets = spec::bind_targets(tool, &order.mounts);
         let prepare = Prepare {
-            id,
-            stage: self.stage.path().to_owned(),
-            config: spec::config(tool, &order.mounts, &self.stage, of_config).to_string(),
+            id: id.clone(),
+            config: spec::config(tool, &order.mounts, &stage, of_config).to_string(),
             seccomp: seccomp::filters()?.to_vec(),
             users: host.users.users(tool.user, !order.mounts.is_empty()),
             cgroup,
@@ -225,7 +230,17 @@ impl Inner {
             .chain(&order.sources)
             .map(|source| source.as_fd())
             .collect();
-        Ok(Waiting::make(prepare, &tool.root, &sources).await?)
+        let cgroups = host.cgroups.clone();
+        let left_behind = LeftBehind {
+            remove: Box::new(move || {
+                if !host::reap_sandbox(&cgroups, &id) {
+                    std::thread::sleep(REAP_AGAIN);
+                    host::reap_sandbox(&cgroups, &id);
+                }
+            }),
+            endings: Arc::clone(&self.endings),
+        };
+        Ok(Waiting::make(prepare, &tool.root, &sources, left_behind).await?)
     }
 
     /// Makes containers for later calls, in the background.
@@ -384,8 +399,8 @@ impl Executor for OciExecutor {
         Box::pin(async move {
             let result = self.inner.run(call).await;
             if let Err(Failed::Runner(RunnerError::Gone | RunnerError::Silent(_))) = &result {
-                // The kernel has ended the sandbox; its cgroup is left.
-                self.inner.reap();
+                // The kernel ends the sandbox; what is left is removed before this process may end.
+                let _ = tokio::time::timeout(REAP_TIME, self.inner.endings.write()).await;
             }
             result.map_err(|e| failed(&spec, e))
         })
@@ -402,14 +417,11 @@ impl Executor for OciExecutor {
 }
 
 /// Removes the cgroups whose runner is gone, and kills what is in them; with `dry_run`, only finds
-/// them. Answers their paths. Everything else of a sandbox goes with its runner.
+/// them. Answers their paths. Everything else of a sandbox goes with its runner. It does not matter
+/// who made them, systemd apart, nor whether this host can run containers now.
 ///
 /// # Errors
 /// If the host's cgroups cannot be listed.
 pub fn reap(dry_run: bool) -> io::Result<Vec<PathBuf>> {
-    match Host::examine(CgroupDriver::Auto) {
-        Ok(host) => host::reap(&host.cgroups, dry_run),
-        // Where no sandbox can be made, none was left.
-        Err(_) => Ok(Vec::new()),
-    }
+    host::reap(dry_run)
 }

@@ -15,7 +15,8 @@
 //! What confines a tool: user, pid, network, ipc, uts, mount and cgroup namespaces of its own; no
 //! capability and no new privileges; a seccomp filter; a read-only root; bounded scratch space;
 //! cgroup limits; no network. What a killed process leaves: the kernel ends the container with its
-//! runner, a runner ends its container when the engine is gone, and `reap` removes empty cgroups.
+//! runner, a runner ends its container when the engine is gone, and `reap` removes the cgroups of
+//! runners that are gone, and kills what is in them.
 #![warn(missing_docs)]
 
 mod call;
@@ -25,11 +26,12 @@ mod filling;
 mod host;
 mod pool;
 mod runner;
+mod sandbox;
 mod seccomp;
 mod spec;
 mod streams;
 mod tool;
 
-pub use executor::{DEFAULT_STAGE, OciConfig, OciExecutor, reap};
+pub use executor::{OciConfig, OciExecutor, reap};
 pub use host::CgroupDriver;
 pub use tool::overridden;

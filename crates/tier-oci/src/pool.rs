@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use axo_core::SpecId;
 
-use crate::runner::Waiting;
+use crate::sandbox::Waiting;
 
 /// Most containers that wait, of all tools together: each costs a runner and a process.
 const MAX_WAITING: usize = 64;

@@ -1,34 +1,38 @@
-//! Our side of the conversation with a runner: starting one, and the states of its sandbox, each
-//! made of the one before.
-//!
-//! ```text
-//! Sandbox::make ──▶ Waiting ──start──▶ Running ──exited──▶ Ended ──gone──▶ (nothing is left)
-//! ```
-//!
-//! Dropped in any state, the sandbox ends: its runner sees the socket close.
+//! Our side of the conversation with a runner: starting one, asking, hearing, and noticing how it
+//! ended.
 
 use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt as _;
-use std::process::Stdio;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use axo_runner::{Exited, Launch, PacketError, Prepare, Reply, Request, receive, send};
+use axo_runner::{Exited, Fault, LEFT_SOMETHING, PacketError, Reply, Request, receive, send};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
-
-use crate::streams::Stream;
+use tokio::sync::RwLock;
 
 /// How long a runner may take to make a container or to execute its tool. On a loaded host with
 /// emulated processors it takes a second.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// How long a killed tool may take to be gone.
 const KILL_TIME: Duration = Duration::from_secs(10);
+
+/// How long a runner may take to end once it is not needed any more.
+const END_TIME: Duration = Duration::from_secs(120);
+
+/// What is to be done if a runner leaves something of its sandbox.
+pub(crate) struct LeftBehind {
+    /// Removes it. Blocks.
+    pub(crate) remove: Box<dyn FnOnce() + Send + Sync>,
+    /// Read until it is known how the runner ended, and what it left is removed.
+    pub(crate) endings: Arc<RwLock<()>>,
+}
 
 /// Why a runner did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +53,7 @@ pub(crate) enum RunnerError {
     Failed {
         doing: String,
         why: String,
-        of_tool: bool,
+        fault: Fault,
     },
     #[error("handing over the input")]
     Input(#[source] io::Error),
@@ -58,8 +62,9 @@ pub(crate) enum RunnerError {
 /// A runner, and the socket between us.
 pub(crate) struct Runner {
     socket: AsyncFd<OwnedFd>,
-    /// Reaped by Tokio when it ends, whether or not anybody waits for it.
-    process: Child,
+    /// Taken when this is dropped.
+    process: Option<Child>,
+    left_behind: Option<LeftBehind>,
 }
 
 impl Runner {
@@ -67,7 +72,7 @@ impl Runner {
         clippy::disallowed_methods,
         reason = "starting runners is this module's job"
     )]
-    fn start() -> Result<Self, RunnerError> {
+    pub(crate) fn start(left_behind: LeftBehind) -> Result<Self, RunnerError> {
         let program = axo_helpers::runner().path()?;
         let (ours, theirs) = socketpair(
             AddressFamily::UNIX,
@@ -87,11 +92,12 @@ impl Runner {
             .map_err(RunnerError::Start)?;
         Ok(Self {
             socket: registered(ours)?,
-            process,
+            process: Some(process),
+            left_behind: Some(left_behind),
         })
     }
 
-    async fn tell(
+    pub(crate) async fn tell(
         &self,
         request: &Request,
         descriptors: &[BorrowedFd<'_>],
@@ -114,19 +120,8 @@ impl Runner {
         loop {
             let mut ready = self.socket.readable().await.map_err(RunnerError::Start)?;
             match receive(self.socket.get_ref()) {
-                Ok((
-                    Reply::Failed {
-                        doing,
-                        why,
-                        of_tool,
-                    },
-                    _,
-                )) => {
-                    return Err(RunnerError::Failed {
-                        doing,
-                        why,
-                        of_tool,
-                    });
+                Ok((Reply::Failed { doing, why, fault }, _)) => {
+                    return Err(RunnerError::Failed { doing, why, fault });
                 }
                 Ok(answer) => return Ok(answer),
                 Err(PacketError::Io(Errno::AGAIN)) => ready.clear_ready(),
@@ -145,7 +140,11 @@ impl Runner {
     ) -> Result<T, RunnerError> {
         let done = tokio::time::timeout(time, work).await;
         if done.is_err()
-            && let Some(pid) = self.process.id().and_then(|id| i32::try_from(id).ok())
+            && let Some(pid) = self
+                .process
+                .as_ref()
+                .and_then(Child::id)
+                .and_then(|id| i32::try_from(id).ok())
             && let Some(pid) = rustix::process::Pid::from_raw(pid)
         {
             // It is not reaped as long as Tokio tells its id, so the id is its.
@@ -154,104 +153,10 @@ impl Runner {
         done.unwrap_or(Err(RunnerError::Silent(time)))
     }
 
-    async fn answer(&self) -> Result<(Reply, Vec<OwnedFd>), RunnerError> {
+    pub(crate) async fn answer(&self) -> Result<(Reply, Vec<OwnedFd>), RunnerError> {
         self.within(ANSWER_TIME, self.hear()).await
     }
-}
 
-#[expect(unsafe_code, reason = "Tokio has no safe way to wait for a descriptor")]
-fn registered(socket: OwnedFd) -> Result<AsyncFd<OwnedFd>, RunnerError> {
-    let interest = Interest::READABLE | Interest::WRITABLE;
-    // SAFETY: an `OwnedFd` always gives the same descriptor, and closes it only when it is dropped,
-    // which `AsyncFd` does after it has deregistered it.
-    unsafe { AsyncFd::register_with_interest(socket, interest) }
-        .map_err(|e| RunnerError::Start(e.into()))
-}
-
-/// A container that waits for a call.
-pub(crate) struct Waiting {
-    runner: Runner,
-    input: File,
-    stdout: Stream,
-    stderr: Stream,
-}
-
-impl Waiting {
-    /// Makes a sandbox of `prepare` with this root and these sources of its binds.
-    pub(crate) async fn make(
-        prepare: Prepare,
-        root: &OwnedFd,
-        binds: &[BorrowedFd<'_>],
-    ) -> Result<Self, RunnerError> {
-        let runner = Runner::start()?;
-        let (stdout, their_stdout) = Stream::new().map_err(RunnerError::Start)?;
-        let (stderr, their_stderr) = Stream::new().map_err(RunnerError::Start)?;
-        let streams = [their_stdout.as_fd(), their_stderr.as_fd(), root.as_fd()];
-        let descriptors = [&streams, binds].concat();
-        runner
-            .tell(&Request::Prepare(Box::new(prepare)), &descriptors)
-            .await?;
-        // Only the tool writes to its streams, so that they end with it.
-        drop((their_stdout, their_stderr));
-        let (reply, files) = runner.answer().await?;
-        match (reply, files.into_iter().next()) {
-            (Reply::Prepared, Some(input)) => Ok(Self {
-                runner,
-                input: input.into(),
-                stdout,
-                stderr,
-            }),
-            _ => Err(RunnerError::Confused),
-        }
-    }
-
-    /// Whether its runner still lives, as far as can be told without waiting.
-    pub(crate) fn lives(&self) -> bool {
-        let mut one = [rustix::event::PollFd::new(
-            self.runner.socket.get_ref(),
-            rustix::event::PollFlags::IN,
-        )];
-        // A runner has nothing to say here but that something ended.
-        rustix::event::poll(&mut one, Some(&rustix::event::Timespec::default())) == Ok(0)
-    }
-
-    /// Hands over the input and starts the tool.
-    pub(crate) async fn start(
-        self,
-        input: &[u8],
-        launch: Launch,
-        output_limit: usize,
-    ) -> Result<Running, RunnerError> {
-        let Self {
-            runner,
-            input: file,
-            mut stdout,
-            mut stderr,
-        } = self;
-        file.write_all_at(input, 0).map_err(RunnerError::Input)?;
-        drop(file);
-        stdout.limit(output_limit);
-        stderr.limit(output_limit);
-        runner.tell(&Request::Start(launch), &[]).await?;
-        match runner.answer().await? {
-            (Reply::Started, _) => Ok(Running {
-                runner,
-                stdout,
-                stderr,
-            }),
-            _ => Err(RunnerError::Confused),
-        }
-    }
-}
-
-/// A container whose tool runs. Its parts are waited for at once.
-pub(crate) struct Running {
-    pub(crate) runner: Runner,
-    pub(crate) stdout: Stream,
-    pub(crate) stderr: Stream,
-}
-
-impl Runner {
     /// Waits for the end of the tool. Can be dropped and called again.
     pub(crate) async fn exited(&self) -> Result<(Exited, Option<File>), RunnerError> {
         match self.hear().await? {
@@ -271,29 +176,79 @@ impl Runner {
         }
         self.within(KILL_TIME, self.exited()).await
     }
-}
 
-impl Running {
-    /// The tool has ended: what it wrote, and the runner, which is clearing up.
-    pub(crate) fn ended(self) -> (Ended, Vec<u8>, Vec<u8>) {
-        (
-            Ended(self.runner),
-            self.stdout.into_kept(),
-            self.stderr.into_kept(),
-        )
-    }
-}
-
-/// A sandbox whose tool has ended, and whose runner is clearing up.
-pub(crate) struct Ended(Runner);
-
-impl Ended {
-    /// Waits until nothing is left of it.
-    pub(crate) async fn gone(self) -> Result<(), RunnerError> {
-        match self.0.within(KILL_TIME, self.0.hear()).await {
+    /// Waits until it has closed its socket, which it does when it has cleared up.
+    pub(crate) async fn closed(&self) -> Result<(), RunnerError> {
+        match self.within(KILL_TIME, self.hear()).await {
             Err(RunnerError::Gone) => Ok(()),
             Ok(_) => Err(RunnerError::Confused),
             Err(e) => Err(e),
         }
+    }
+
+    /// Whether it says nothing now, and lives as far as can be told without waiting.
+    pub(crate) fn is_silent(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut one = [PollFd::new(self.socket.get_ref(), PollFlags::IN)];
+        poll(&mut one, Some(&Timespec::default())) == Ok(0)
+    }
+}
+
+impl Drop for Runner {
+    /// It ends by itself, for the socket is closed now. How it has ended is looked at when it has.
+    fn drop(&mut self) {
+        let (Some(mut process), Some(left_behind)) = (self.process.take(), self.left_behind.take())
+        else {
+            return;
+        };
+        // Without a runtime Tokio reaps it some time, and `gc` finds what it may have left.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let under_way = Arc::clone(&left_behind.endings).try_read_owned();
+        runtime.spawn(async move {
+            let _under_way = under_way;
+            match tokio::time::timeout(END_TIME, process.wait()).await {
+                Ok(Ok(status)) if has_cleared_up(status) => {}
+                Ok(Ok(status)) => {
+                    tracing::warn!(%status, "a runner left something of its sandbox, which is removed now");
+                    // It is done, or the runtime is shutting down.
+                    let _ = tokio::task::spawn_blocking(left_behind.remove).await;
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "how a runner ended is not known"),
+                Err(_) => tracing::warn!("a runner has not ended within {END_TIME:?}"),
+            }
+        });
+    }
+}
+
+/// Whether a runner that ended like this has left nothing.
+fn has_cleared_up(status: ExitStatus) -> bool {
+    status
+        .code()
+        .is_some_and(|code| code != i32::from(LEFT_SOMETHING))
+}
+
+#[expect(unsafe_code, reason = "Tokio has no safe way to wait for a descriptor")]
+fn registered(socket: OwnedFd) -> Result<AsyncFd<OwnedFd>, RunnerError> {
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    // SAFETY: an `OwnedFd` always gives the same descriptor, and closes it only when it is dropped,
+    // which `AsyncFd` does after it has deregistered it.
+    unsafe { AsyncFd::register_with_interest(socket, interest) }
+        .map_err(|e| RunnerError::Start(e.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt as _;
+
+    #[test]
+    fn a_runner_that_was_killed_or_says_so_has_left_something() {
+        let ended = |raw| has_cleared_up(ExitStatus::from_raw(raw));
+        assert!(ended(0), "it succeeded");
+        assert!(ended(1 << 8), "it failed, and cleared up");
+        assert!(!ended(i32::from(LEFT_SOMETHING) << 8));
+        assert!(!ended(9), "it was killed");
     }
 }

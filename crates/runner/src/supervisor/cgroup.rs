@@ -22,6 +22,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use super::descriptors::close_all_but;
 use super::fork::fork;
 use super::mounts;
 use super::step::{Failed, Step as _};
@@ -41,11 +42,12 @@ const MAKE_TRIES: u32 = 20;
 /// Where the host has its cgroups.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// A sandbox's cgroup. Dropped, it is killed and removed.
+/// A sandbox's cgroup, none before it is made. Dropped, it is killed and removed.
+#[derive(Default)]
 pub(crate) struct Cgroup {
     directories: Vec<Directory>,
-    /// Whether the directories are ours to remove; systemd removes its own.
-    ours: bool,
+    /// Whether systemd makes and removes it, and not we.
+    of_systemd: bool,
     /// What systemd's scope must be limited to.
     limits: Vec<CgroupSetting>,
     /// A process that does nothing but be in systemd's scope: without one, systemd would remove it
@@ -62,17 +64,12 @@ struct Directory {
 }
 
 impl Cgroup {
-    pub(crate) fn make(wanted: &Wanted) -> Result<Self, Failed> {
-        let mut made = Self {
-            directories: Vec::new(),
-            ours: true,
-            limits: Vec::new(),
-            keeper: None,
-        };
+    /// Makes it. Where that fails, [`Self::remove`] removes what there is.
+    pub(crate) fn make(&mut self, wanted: &Wanted) -> Result<(), Failed> {
         match wanted {
             Wanted::Systemd { bus, limits } => {
-                made.ours = false;
-                made.limits.clone_from(limits);
+                self.of_systemd = true;
+                self.limits.clone_from(limits);
                 if let Some(address) = bus {
                     set_bus(address);
                 }
@@ -80,26 +77,26 @@ impl Cgroup {
             Wanted::Directories(directories) => {
                 for wanted in directories {
                     let doing = format!("making the cgroup {}", wanted.path.display());
-                    made.directories.push(Directory::make(wanted).step(&doing)?);
-                    if let Some(directory) = made.directories.last() {
+                    self.directories.push(Directory::make(wanted).step(&doing)?);
+                    if let Some(directory) = self.directories.last() {
                         directory.limit(&wanted.settings)?;
                     }
                 }
             }
         }
-        Ok(made)
+        Ok(())
     }
 
     /// The directory that a process can be cloned into: cgroup v2's.
     pub(crate) fn unified(&self) -> Option<&File> {
-        let directory = self.directories.first().filter(|_| self.ours)?;
+        let directory = self.directories.first().filter(|_| !self.of_systemd)?;
         directory.has("cgroup.events").then_some(&directory.itself)
     }
 
     /// Moves this process, which has one thread, into the cgroup of every hierarchy of v1. On v2 it
     /// was cloned into it.
     pub(crate) fn enter(&self) -> io::Result<()> {
-        if self.ours && self.unified().is_none() {
+        if !self.of_systemd && self.unified().is_none() {
             for directory in &self.directories {
                 // "0" is the writer itself, whom nothing else can be doing anything to.
                 directory.write("tasks", "0")?;
@@ -117,7 +114,7 @@ impl Cgroup {
 
     /// Shows this mount namespace no cgroups, and so libcontainer none to enter.
     pub(crate) fn hide(&self) -> Result<(), Failed> {
-        if !self.ours {
+        if self.of_systemd {
             return Ok(());
         }
         mounts::hide(Path::new(ROOT)).step("hiding the host's cgroups")
@@ -126,7 +123,7 @@ impl Cgroup {
     /// Learns where systemd has put the container's first process.
     pub(crate) fn joined_by(&mut self, pid: Pid, id: &str) -> Result<(), Failed> {
         const DOING: &str = "finding the cgroup of the container";
-        if self.ours {
+        if !self.of_systemd {
             return Ok(());
         }
         let path = format!("/proc/{}/cgroup", pid.as_raw_nonzero());
@@ -183,33 +180,47 @@ impl Cgroup {
     }
 }
 
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        if !self.ours {
+impl Cgroup {
+    /// Kills what is in it, and removes it. Nothing is left to do a second time.
+    pub(crate) fn remove(&mut self) -> Result<(), Failed> {
+        if self.of_systemd {
             self.kill();
-            if let Some(keeper) = self.keeper {
+            self.directories.clear();
+            if let Some(keeper) = self.keeper.take() {
                 let _ = kill_process(keeper, Signal::KILL);
                 let _ = waitpid(Some(keeper), WaitOptions::empty());
             }
-            return;
+            return Ok(());
         }
         for _ in 0..REMOVE_TRIES {
             self.directories.retain(|directory| !directory.remove());
             if self.directories.is_empty() {
-                return;
+                return Ok(());
             }
             // Usually everything has died with the first process; what has not, does now.
             self.kill();
             std::thread::sleep(REMOVE_PAUSE);
         }
+        let names: Vec<_> = self
+            .directories
+            .drain(..)
+            .map(|directory| directory.name)
+            .collect();
+        let why = format!("{} cannot be removed", names.join(", "));
+        Err(Failed::new("removing the cgroup", why))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = self.remove();
     }
 }
 
 /// What a keeper does until it is killed. It holds nothing of the runner's open.
-#[expect(unsafe_code, reason = "no safe function closes a range of descriptors")]
+#[expect(unsafe_code, reason = "there is no safe pause")]
 fn keep() -> i32 {
-    // SAFETY: this process only waits from here on, and uses no descriptor.
-    unsafe { libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0) };
+    close_all_but(None);
     loop {
         // SAFETY: waits for a signal, and touches no memory.
         unsafe { libc::pause() };

@@ -1,11 +1,10 @@
 //! The container, through libcontainer.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use axo_runner::{Cgroup, Launch, PacketError, Prepare, Status, receive, send};
+use axo_runner::{Cgroup, Fault, Launch, PacketError, Prepare, Status, receive, send};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use oci_spec::runtime::{LinuxNamespaceBuilder, LinuxNamespaceType, Spec};
@@ -22,20 +21,25 @@ use super::step::{Failed, Step as _};
 use super::user_namespace::{Entered, path_of};
 
 /// A container in the OCI state `created`: its first process waits.
-pub(crate) struct Container {
+pub(crate) struct Created {
     /// Libcontainer's state of it.
     directory: PathBuf,
-    pid: Pid,
-    pidfd: OwnedFd,
-    /// Keeps the container's mounts until the runner ends: taking them down is what the end of the
-    /// first process would otherwise wait for.
-    _mounts: Option<File>,
+    process: FirstProcess,
     /// The other end is with the container's first process, until that executes the tool.
     launcher: OwnedFd,
-    reaped: Cell<bool>,
 }
 
-impl Container {
+/// A container whose tool runs.
+pub(crate) struct Running(FirstProcess);
+
+/// The first process of a container, and with it every other. Dropped before it is reaped, it ends.
+struct FirstProcess {
+    pid: Pid,
+    pidfd: OwnedFd,
+    reaped: bool,
+}
+
+impl Created {
     /// Makes the container in a child process, which is in the sandbox's cgroup, so that everything
     /// made there is. The container's first process is a child of this one all the same.
     pub(crate) fn create(
@@ -77,53 +81,61 @@ impl Container {
         .step(DOING)?;
         drop((tell, inside));
         let made = receive::<Result<i32, (String, String)>>(&told);
+        // The limits are tight where not even this has room.
+        let starved = |failed: Failed| match cgroup.usage().out_of_memory {
+            true => {
+                let why = "there is less memory than a container takes to be made";
+                Failed::new(DOING, why).by(Fault::Memory)
+            }
+            false => failed,
+        };
         let _ = waitpid(Some(maker), WaitOptions::empty());
         // Libcontainer's intermediate process is a child of this one, too, and has ended.
         while waitpid(None, WaitOptions::NOHANG).is_ok_and(|ended| ended.is_some()) {}
         let pid = match made {
             Ok((Ok(pid), _)) => Pid::from_raw(pid),
-            Ok((Err((doing, why)), _)) => return Err(Failed::new(&doing, why)),
-            // The limits are tight where not even this has room.
-            Err(PacketError::Closed) if cgroup.usage().out_of_memory => {
-                let why = "there is less memory than a container takes to be made: raise the limit";
-                return Err(Failed::new(DOING, why).of_tool());
-            }
-            Err(e) => return Err(e).step(DOING),
+            Ok((Err((doing, why)), _)) => return Err(starved(Failed::new(&doing, why))),
+            Err(e) => return Err(e).step(DOING).map_err(starved),
         };
         let pid = pid.ok_or_else(|| Failed::new(DOING, "it has no process"))?;
         Ok(Self {
             directory: staged.stage.state().join(&prepare.id),
-            pid,
-            pidfd: pidfd_open(pid, PidfdFlags::empty()).step(DOING)?,
-            // An ordinary user may not look at it, and waits.
-            _mounts: File::open(format!("/proc/{}/ns/mnt", pid.as_raw_nonzero())).ok(),
+            process: FirstProcess {
+                pid,
+                pidfd: pidfd_open(pid, PidfdFlags::empty()).step(DOING)?,
+                reaped: false,
+            },
             launcher,
-            reaped: Cell::new(false),
         })
     }
 
     pub(crate) fn pid(&self) -> Pid {
-        self.pid
+        self.process.pid
+    }
+
+    /// The container's mount namespace. An ordinary user may not look at it.
+    pub(crate) fn mounts(&self) -> Option<File> {
+        File::open(format!("/proc/{}/ns/mnt", self.pid().as_raw_nonzero())).ok()
     }
 
     /// Lets the waiting process execute the tool.
-    pub(crate) fn start(&self, launch: &Launch) -> Result<Running<'_>, Failed> {
+    pub(crate) fn start(self, launch: &Launch) -> Result<Running, Failed> {
         send(&self.launcher, launch, &[]).step("handing over the command")?;
-        libcontainer::container::Container::load(self.directory.clone())
+        libcontainer::container::Container::load(self.directory)
             .and_then(|mut container| container.start())
             .step("starting the container")?;
         // The first process closes its end by executing the tool; else it says why it cannot.
         match receive::<String>(&self.launcher) {
-            Err(PacketError::Closed) => Ok(Running(self)),
-            Ok((why, _)) => Err(Failed::new("executing the tool", why).of_tool()),
+            Err(PacketError::Closed) => Ok(Running(self.process)),
+            Ok((why, _)) => Err(Failed::new("executing the tool", why).by(Fault::Program)),
             Err(e) => Err(e).step("executing the tool"),
         }
     }
 }
 
-impl Drop for Container {
+impl Drop for FirstProcess {
     fn drop(&mut self) {
-        if !self.reaped.get() {
+        if !self.reaped {
             // With the first process of a pid namespace the kernel kills all others.
             let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
             let _ = waitpid(Some(self.pid), WaitOptions::empty());
@@ -131,10 +143,7 @@ impl Drop for Container {
     }
 }
 
-/// A container whose tool runs.
-pub(crate) struct Running<'a>(&'a Container);
-
-impl Running<'_> {
+impl Running {
     /// Becomes readable when the tool has ended.
     pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
         self.0.pidfd.as_fd()
@@ -146,10 +155,10 @@ impl Running<'_> {
     }
 
     /// How it ended. Once the first process is reaped, nothing of its pid namespace lives.
-    pub(crate) fn reap(&self) -> Result<Status, Failed> {
+    pub(crate) fn reap(mut self) -> Result<Status, Failed> {
         const DOING: &str = "reading the tool's exit status";
         let ended = waitpid(Some(self.0.pid), WaitOptions::empty()).step(DOING)?;
-        self.0.reaped.set(true);
+        self.0.reaped = true;
         let Some((_, status)) = ended else {
             return Err(Failed::new(DOING, "it has none"));
         };

@@ -13,6 +13,8 @@ use oci_spec::runtime::Spec;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use seccompiler::sock_filter;
 
+use super::descriptors::close_all_but;
+
 /// Executes the tool, as the engine says at the start of the call.
 #[derive(Clone)]
 pub(super) struct Launcher {
@@ -88,7 +90,9 @@ impl Executor for Launcher {
     fn exec(&self, _: &Spec) -> Result<(), ExecutorError> {
         let (launch, _) =
             receive::<Launch>(self.socket()).map_err(|e| ExecutorError::Other(e.to_string()))?;
-        close_all_but(self.socket);
+        // Executing would close them too, but only after it has looked up the program, its
+        // interpreter and its loader: a path through `/proc/self/fd` would lead out of the container.
+        close_all_but(Some(self.socket()));
         let why = match self.execute(&launch) {
             Ok(()) => "it returned".to_owned(),
             Err(why) => why,
@@ -181,20 +185,6 @@ impl Command {
         unsafe { libc::execve(self.program.as_ptr(), args.as_ptr(), env.as_ptr()) };
         let why = std::io::Error::last_os_error();
         format!("{}: {why}", self.program.to_string_lossy())
-    }
-}
-
-/// Closes every descriptor but the three streams and `socket`. Executing would close them too, but
-/// only after it has looked up the program, its interpreter and its loader: a path through
-/// `/proc/self/fd` would lead out of the container.
-#[expect(unsafe_code, reason = "no safe function closes a range of descriptors")]
-fn close_all_but(socket: RawFd) {
-    let socket = socket.unsigned_abs();
-    for (first, last) in [(3, socket.saturating_sub(1)), (socket + 1, u32::MAX)] {
-        if first <= last {
-            // SAFETY: this process executes the tool or ends; it uses none of them any more.
-            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-        }
     }
 }
 

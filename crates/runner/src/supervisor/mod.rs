@@ -4,13 +4,15 @@
 //! (nothing) ──Prepare──▶ Sandbox ──Start──▶ Running ──▶ (ended)
 //! ```
 //!
-//! Whatever happens, and wherever the way ends, [`Cgroup`]'s drop kills what is left in the
+//! Whatever happens, and wherever the way ends, [`Cgroup::remove`] kills what is left in the
 //! sandbox's cgroup and removes it, and the kernel takes the mount namespace with the process. If
 //! this process itself is killed, the kernel kills the container's first process (parent death
 //! signal), and with it every other of its pid namespace.
 
 mod cgroup;
 mod container;
+mod deadline;
+mod descriptors;
 mod fork;
 mod launch;
 mod mounts;
@@ -20,41 +22,58 @@ mod step;
 mod usage;
 mod user_namespace;
 
+use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 
-use axo_runner::{Exited, PacketError, Prepare, Reply, Request, receive, send};
+use axo_runner::{Exited, LEFT_SOMETHING, PacketError, Prepare, Reply, Request, receive, send};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 
 use cgroup::Cgroup;
-use container::Container;
+use container::Created;
+use deadline::Deadline;
+use descriptors::close_all_but;
 use stage::Staged;
 use step::{Failed, Step as _};
+
+/// How long making a container, or executing its tool, may take. A little longer than the engine
+/// waits, which tells more.
+const PREPARE_SECONDS: u32 = 90;
 
 /// Serves the engine on standard input until the sandbox has ended.
 pub(crate) fn run() -> ExitCode {
     let Ok(socket) = take_standard_input() else {
         return ExitCode::FAILURE;
     };
-    if let Err(failed) = serve(&socket) {
+    let mut cgroup = Cgroup::default();
+    let served = serve(&socket, &mut cgroup);
+    // Everything else of the sandbox has ended by now.
+    let removed = cgroup.remove();
+    if let Err(failed) = &served {
         let reply = Reply::Failed {
-            doing: failed.doing,
-            why: failed.why,
-            of_tool: failed.of_tool,
+            doing: failed.doing.clone(),
+            why: failed.why.clone(),
+            fault: failed.fault,
         };
         // If the engine is gone, nobody wants to know.
         let _ = send(&socket, &reply, &[]);
-        return ExitCode::FAILURE;
     }
-    ExitCode::SUCCESS
+    match (removed, served) {
+        // It is too late to say so in any other way.
+        (Err(_), _) => ExitCode::from(LEFT_SOMETHING),
+        (Ok(()), Err(_)) => ExitCode::FAILURE,
+        (Ok(()), Ok(())) => ExitCode::SUCCESS,
+    }
 }
 
-fn serve(socket: &OwnedFd) -> Result<(), Failed> {
+fn serve(socket: &OwnedFd, cgroup: &mut Cgroup) -> Result<(), Failed> {
     let Some((Request::Prepare(prepare), descriptors)) = hear(socket)? else {
         return Ok(());
     };
-    let sandbox = Sandbox::prepare(*prepare, descriptors, socket)?;
+    let deadline = Deadline::in_seconds(PREPARE_SECONDS);
+    let sandbox = Sandbox::prepare(*prepare, descriptors, socket, cgroup)?;
+    drop(deadline);
     tell(socket, &Reply::Prepared, &[sandbox.staged.input.as_fd()])?;
 
     // A container waits for its tool's call: for microseconds, or for hours in a warm pool.
@@ -63,13 +82,15 @@ fn serve(socket: &OwnedFd) -> Result<(), Failed> {
         _ => return Ok(()),
     };
     // What making the container took is not the tool's.
-    let before = sandbox.cgroup.usage();
+    let before = cgroup.usage();
+    let deadline = Deadline::in_seconds(PREPARE_SECONDS);
     let running = sandbox.container.start(&launch)?;
+    drop(deadline);
     tell(socket, &Reply::Started, &[])?;
 
     wait_or_kill(socket, &running)?;
     // Read first: systemd removes a scope as soon as its last process is gone.
-    let used = sandbox.cgroup.usage();
+    let used = cgroup.usage();
     let status = running.reap()?;
     let output = output::open(&sandbox.staged)?;
     let exited = Exited {
@@ -84,12 +105,13 @@ fn serve(socket: &OwnedFd) -> Result<(), Failed> {
     tell(socket, &Reply::Exited(exited), &files)
 }
 
-/// A container that waits to be started, and all that is its.
+/// A container that waits to be started, and all that is its but its cgroup.
 struct Sandbox {
     staged: Staged,
-    container: Container,
-    /// Last, so that it is dropped after the container was ended.
-    cgroup: Cgroup,
+    container: Created,
+    /// Keeps the container's mounts until the runner ends: taking them down is what the end of the
+    /// first process would otherwise wait for.
+    _mounts: Option<File>,
 }
 
 impl Sandbox {
@@ -97,6 +119,7 @@ impl Sandbox {
         prepare: Prepare,
         descriptors: Vec<OwnedFd>,
         engine: &OwnedFd,
+        cgroup: &mut Cgroup,
     ) -> Result<Self, Failed> {
         let mut descriptors = descriptors.into_iter();
         let (Some(stdout), Some(stderr), Some(rootfs)) =
@@ -108,7 +131,7 @@ impl Sandbox {
         let reopen = |opened: &OwnedFd| mounts::reopen(opened).step("finding a directory again");
 
         // The cgroup is made first: as whom the engine runs, it may write there.
-        let mut cgroup = Cgroup::make(&prepare.cgroup)?;
+        cgroup.make(&prepare.cgroup)?;
         let users = user_namespace::enter(&prepare.users)?;
         // Before the stage covers where they may lie.
         let (host_rootfs, host_binds) = (rootfs, binds);
@@ -122,18 +145,18 @@ impl Sandbox {
         drop((rootfs, binds, host_rootfs, host_binds));
         cgroup.hide()?;
         let container =
-            Container::create(&prepare, &staged, &users, &cgroup, [stdout, stderr], engine)?;
+            Created::create(&prepare, &staged, &users, cgroup, [stdout, stderr], engine)?;
         cgroup.joined_by(container.pid(), &prepare.id)?;
         Ok(Self {
+            _mounts: container.mounts(),
             staged,
             container,
-            cgroup,
         })
     }
 }
 
 /// Waits for the end of the tool; ends it when the engine says so, or is gone.
-fn wait_or_kill(socket: &OwnedFd, running: &container::Running<'_>) -> Result<(), Failed> {
+fn wait_or_kill(socket: &OwnedFd, running: &container::Running) -> Result<(), Failed> {
     let mut listens = true;
     loop {
         let ended = running.pidfd();
@@ -185,23 +208,11 @@ fn take_standard_input() -> rustix::io::Result<OwnedFd> {
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
     drop(null);
-    close_all_but(&socket);
+    close_all_but(Some(socket.as_fd()));
     // The terminal's Ctrl-C is for the engine: it closes the socket when it has ended.
     let _ = rustix::process::setsid();
     rustix::process::umask(Mode::from_raw_mode(0o022));
     // The engine's working directory is not kept busy.
     rustix::process::chdir("/")?;
     Ok(socket)
-}
-
-#[expect(unsafe_code, reason = "no safe function closes a range of descriptors")]
-fn close_all_but(socket: &OwnedFd) {
-    use std::os::fd::AsRawFd as _;
-    let socket = socket.as_raw_fd().unsigned_abs();
-    for (first, last) in [(3, socket - 1), (socket + 1, u32::MAX)] {
-        if first <= last {
-            // SAFETY: this process has just begun and owns no other descriptor above standard error.
-            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-        }
-    }
 }

@@ -37,7 +37,7 @@ impl Staged {
         rootfs: &OwnedFd,
         binds: &[OwnedFd],
     ) -> Result<Self, Failed> {
-        let stage = Stage::at(&prepare.stage);
+        let stage = Stage::default();
         let options = format!(
             "mode=0755,size={},nr_inodes={STAGE_INODES}",
             prepare.input_bytes.saturating_add(STAGE_BYTES)
@@ -214,7 +214,8 @@ fn place_binds(
     for (number, (source, Bind { read_only })) in sources.iter().zip(&prepare.binds).enumerate() {
         let tree = copy(source).step(DOING)?;
         if users.is_root {
-            match map_owner_to_tool(source, &tree, users) {
+            let owner = owner_as_tool(source, users)?;
+            match map_owners(&tree, &owner) {
                 Ok(()) => {}
                 Err(Errno::INVAL | Errno::PERM) => open_to_others(source, *read_only)?,
                 Err(e) => return Err(e).step("mapping the owner of a mount"),
@@ -233,9 +234,9 @@ fn place_binds(
     Ok(())
 }
 
-/// Lets the tool be, within the mount, who owns its directory on the host.
-fn map_owner_to_tool(source: &OwnedFd, tree: &OwnedFd, users: &Entered) -> rustix::io::Result<()> {
-    let stat = fstat(source)?;
+/// The namespace in which the tool is, within a mount, who owns its directory on the host.
+fn owner_as_tool(source: &OwnedFd, users: &Entered) -> Result<OwnedFd, Failed> {
+    let stat = fstat(source).step("examining a mount")?;
     let (user, group) = users.tool();
     let one = |inside, outside| {
         vec![IdRange {
@@ -248,8 +249,7 @@ fn map_owner_to_tool(source: &OwnedFd, tree: &OwnedFd, users: &Entered) -> rusti
         users: one(stat.st_uid, user),
         groups: one(stat.st_gid, group),
     };
-    let namespace = with_ids(&map, Counted::AsTheHost).map_err(|_| Errno::INVAL)?;
-    map_owners(tree, &namespace)
+    with_ids(&map, Counted::AsTheHost)
 }
 
 /// Where the file system cannot map owners, the tool is anybody to it. What nobody may use is not

@@ -2,13 +2,14 @@
 
 use std::error::Error;
 
+use axo_runner::Fault;
+
 /// A failure, for the engine to tell.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) doing: String,
     pub(crate) why: String,
-    /// Whether the tool is at fault, and not the host.
-    pub(crate) of_tool: bool,
+    pub(crate) fault: Fault,
 }
 
 impl Failed {
@@ -16,16 +17,13 @@ impl Failed {
         Self {
             doing: doing.to_owned(),
             why: why.into(),
-            of_tool: false,
+            fault: Fault::Host,
         }
     }
 
-    /// The same, where the tool is at fault.
-    pub(crate) fn of_tool(self) -> Self {
-        Self {
-            of_tool: true,
-            ..self
-        }
+    /// The same, where something else than the host is at fault.
+    pub(crate) fn by(self, fault: Fault) -> Self {
+        Self { fault, ..self }
     }
 }
 

@@ -104,10 +104,14 @@ pub(crate) fn with_ids(map: &IdMap, counted: Counted) -> Result<OwnedFd, Failed>
     let (wait, mut release) = pipe().step(DOING)?;
     let child = fork(|| {
         let (mut wait, mut tell) = (&wait, &tell);
-        let done = unshare(UnshareFlags::NEWUSER).is_ok() && tell.write_all(&[1]).is_ok();
-        let mapped = done && wait.read_exact(&mut [0]).is_ok();
-        let limited = mapped && (counted == Counted::AsTheHost || limit_counts().is_ok());
-        let told = limited && tell.write_all(&[2]).is_ok();
+        let mut done = |result: std::io::Result<()>| tell.write_all(&report(result)).is_ok();
+        let mapped = done(unshare(UnshareFlags::NEWUSER).map_err(Into::into))
+            && wait.read_exact(&mut [0]).is_ok();
+        let told = mapped
+            && done(match counted {
+                Counted::AsTheHost => Ok(()),
+                Counted::Little => limit_counts(),
+            });
         // Until the parent has the namespace and ends this.
         let _ = wait.read(&mut [0]);
         i32::from(!told)
@@ -115,17 +119,33 @@ pub(crate) fn with_ids(map: &IdMap, counted: Counted) -> Result<OwnedFd, Failed>
     .step(DOING)?;
     drop(tell);
     let opened = (|| {
-        ready.read_exact(&mut [0])?;
+        reported(&mut ready).step(DOING)?;
         let of = |file: &str| format!("/proc/{}/{file}", child.as_raw_nonzero());
-        std::fs::write(of("uid_map"), text(&map.users))?;
-        std::fs::write(of("gid_map"), text(&map.groups))?;
-        release.write_all(&[1])?;
-        ready.read_exact(&mut [0])?;
-        File::open(of("ns/user"))
+        std::fs::write(of("uid_map"), text(&map.users)).step("mapping users")?;
+        std::fs::write(of("gid_map"), text(&map.groups)).step("mapping groups")?;
+        release.write_all(&[1]).step(DOING)?;
+        reported(&mut ready).step("limiting what the kernel counts in a user namespace")?;
+        File::open(of("ns/user")).step(DOING)
     })();
     let _ = kill_process(child, Signal::KILL);
     let _ = waitpid(Some(child), WaitOptions::empty());
-    Ok(opened.step(DOING)?.into())
+    Ok(opened?.into())
+}
+
+/// How a step of a child went, on its way to the parent: its `errno`, 0 for none.
+fn report(result: std::io::Result<()>) -> [u8; 4] {
+    let unknown = rustix::io::Errno::IO.raw_os_error();
+    let errno = result.map_or_else(|e| e.raw_os_error().unwrap_or(unknown), |()| 0);
+    errno.to_ne_bytes()
+}
+
+fn reported(child: &mut impl std::io::Read) -> std::io::Result<()> {
+    let mut errno = [0; 4];
+    child.read_exact(&mut errno)?;
+    match i32::from_ne_bytes(errno) {
+        0 => Ok(()),
+        errno => Err(std::io::Error::from_raw_os_error(errno)),
+    }
 }
 
 /// Makes this process root of a user namespace over `map`. A map of more than the user's own id is
@@ -209,4 +229,18 @@ fn unshare(what: UnshareFlags) -> rustix::io::Result<()> {
 /// What the descriptor is called for whoever opens it by path.
 pub(crate) fn path_of(namespace: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", namespace.as_raw_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_child_failed_reaches_its_parent() {
+        let through = |result| reported(&mut report(result).as_slice());
+        through(Ok(())).unwrap();
+        let full = std::io::Error::from_raw_os_error(28);
+        assert_eq!(through(Err(full)).unwrap_err().raw_os_error(), Some(28));
+        assert!(reported(&mut [0; 2].as_slice()).is_err(), "it was killed");
+    }
 }

@@ -9,7 +9,7 @@ use axocoatl_isolation::{CallError, Engine, Outcome};
 use serde_json::json;
 
 use crate::host::{Before, alone, our_runners, until};
-use crate::site::{MINUTE, Site, ask, block_on, call, call_with_mount, chain, engine};
+use crate::site::{MINUTE, Site, answer, ask, block_on, call, call_with_mount, chain, engine};
 
 /// Everything about a directory of the host that could be changed.
 fn state(directory: &Path) -> BTreeMap<PathBuf, (u64, u32, i64, i64, Vec<u8>)> {
@@ -102,6 +102,32 @@ fn a_mount_whose_target_leads_elsewhere_is_refused() {
         });
         assert_eq!(state(&outside), before, "{target}: the host was changed");
     }
+}
+
+/// What was hashed must be what runs.
+#[test]
+fn a_mount_over_the_program_is_refused() {
+    let _alone = alone();
+    let site = Site::new();
+    let rootfs = site.rootfs();
+    fs::create_dir_all(rootfs.join("opt/tool")).unwrap();
+    fs::create_dir(rootfs.join("bin")).unwrap();
+    fs::rename(rootfs.join("probe"), rootfs.join("opt/tool/probe")).unwrap();
+    symlink("../opt/tool/probe", rootfs.join("bin/probe")).unwrap();
+    site.configure(&["probe"], &[]);
+    let granted = site.path().join("granted");
+    fs::create_dir(&granted).unwrap();
+    fs::copy(rootfs.join("opt/tool/probe"), granted.join("probe")).unwrap();
+    block_on(async {
+        let engine = engine(site.path(), 0, 8, Some(&granted.canonicalize().unwrap()));
+        for target in ["/bin", "/opt", "/opt/tool"] {
+            let echo = call_with_mount(json!({"op": "echo"}), &granted, target);
+            refused(engine.call(echo).await, &["cover the program"]);
+            assert_eq!(our_runners().len(), 0, "something was made");
+        }
+        let beside = call_with_mount(json!({"op": "echo", "n": 1}), &granted, "/data");
+        assert_eq!(answer(engine.call(beside).await)["n"], 1);
+    });
 }
 
 #[test]

@@ -1,22 +1,23 @@
 //! Where sandboxes are accounted and limited: cgroup v1 (alone or hybrid), v2, or systemd's scopes.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use axo_core::EffectiveLimits;
-use axo_runner::{Cgroup, CgroupDirectory, CgroupSetting};
-use rustix::fs::{Access, FlockOperation, access, flock};
-use rustix::process::{Pid, Signal, kill_process};
+use axo_runner::{Cgroup, CgroupDirectory};
+use rustix::fs::{Access, access};
 use serde_json::{Value, json};
 
 use super::Lacking;
+use super::limits::{CPU_PERIOD, cpu_quota, has, v1_settings, v2_limits, v2_settings};
 
 /// What the name of every sandbox begins with.
 pub(crate) const PREFIX: &str = "axocoatl-";
 /// The controllers that limits need.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 const ROOT: &str = "/sys/fs/cgroup";
+/// What helps where no cgroup is ours.
+const DELEGATE: &str = "start it in a delegated cgroup: systemd-run --user --scope -p Delegate=yes axocoatl …; or run axocoatl as root";
 /// Most depth of cgroups that is looked at.
 const MAX_DEPTH: usize = 32;
 
@@ -114,8 +115,36 @@ impl CgroupHost {
         Some((format!("{slice}.slice:axocoatl:{name}"), resources))
     }
 
+    /// Lets the children of our directory on v2 have the controllers that limits need. Done when the
+    /// first sandbox is made: examining the host changes nothing.
+    pub(crate) fn enable(&self) -> Result<(), Lacking> {
+        let Self::V2 { parent } = self else {
+            return Ok(());
+        };
+        if are_enabled(parent) {
+            return Ok(());
+        }
+        let wanted = CONTROLLERS.map(|controller| format!("+{controller}"));
+        let enabled = std::fs::write(parent.join("cgroup.subtree_control"), wanted.join(" "));
+        match enabled {
+            Ok(()) if are_enabled(parent) => Ok(()),
+            // Refused where a process has come into the directory itself.
+            result => {
+                let why = result.map_or_else(|e| e.to_string(), |()| "it had no effect".to_owned());
+                Err(Lacking::new(
+                    format!(
+                        "the controllers {} cannot be enabled in the cgroup {}: {why}",
+                        CONTROLLERS.join(", "),
+                        parent.display()
+                    ),
+                    DELEGATE,
+                ))
+            }
+        }
+    }
+
     /// In which directories sandboxes of ours may lie.
-    fn parents(&self) -> Vec<PathBuf> {
+    pub(super) fn parents(&self) -> Vec<PathBuf> {
         match self {
             Self::V1 { hierarchies } => hierarchies.clone(),
             Self::V2 { parent } => vec![parent.clone()],
@@ -123,173 +152,18 @@ impl CgroupHost {
             Self::Systemd { .. } => Vec::new(),
         }
     }
-}
 
-/// Removes the cgroups whose runner is gone, and kills what is in them; with `dry_run`, only finds
-/// them. Answers their paths.
-///
-/// # Errors
-/// If a directory that may hold some cannot be listed.
-pub(crate) fn reap(host: &CgroupHost, dry_run: bool) -> io::Result<Vec<PathBuf>> {
-    let mut dead = Vec::new();
-    for parent in host.parents() {
-        for entry in std::fs::read_dir(&parent)? {
-            let entry = entry?;
-            let path = entry.path();
-            let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-            if ours && entry.file_type()?.is_dir() && reap_one(&path, dry_run) {
-                dead.push(path);
-            }
-        }
+    /// In which directories sandboxes may lie that anybody's engine on this host has made, whoever
+    /// makes its cgroups: where systemd runs, a program may have chosen [`CgroupDriver::Direct`].
+    pub(super) fn all_parents() -> io::Result<Vec<PathBuf>> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+        Ok(match Hierarchies::of(&mounts) {
+            Hierarchies::V1(hierarchies) => hierarchies,
+            // Which cgroup an engine was in when it made them nobody knows any more.
+            Hierarchies::V2 => super::reap::holders(Path::new(ROOT)),
+            Hierarchies::None => Vec::new(),
+        })
     }
-    Ok(dead)
-}
-
-/// How long a runner may take between making a directory and locking it.
-const MAKING: std::time::Duration = std::time::Duration::from_millis(20);
-
-/// Whether a directory had no runner, and is removed if it is to be. It stays locked meanwhile: a
-/// runner that has just made it does not get the lock, and makes another.
-fn reap_one(directory: &Path, dry_run: bool) -> bool {
-    let lock = || {
-        let file = File::open(directory).ok()?;
-        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-        locked.then_some(file)
-    };
-    let Some(locked) = lock() else {
-        return false;
-    };
-    if !dry_run {
-        return remove(directory);
-    }
-    // One that was made this moment is not locked yet; only looking must not call it dead.
-    drop(locked);
-    std::thread::sleep(MAKING);
-    lock().is_some()
-}
-
-fn remove(directory: &Path) -> bool {
-    const TRIES: u32 = 100;
-    for _ in 0..TRIES {
-        match std::fs::remove_dir(directory) {
-            Ok(()) => return true,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return true,
-            Err(_) => {}
-        }
-        // Cgroup v2 kills all at once, and nobody else.
-        if std::fs::write(directory.join("cgroup.kill"), "1").is_ok() {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-            continue;
-        }
-        let members = std::fs::read_to_string(directory.join("cgroup.procs"));
-        for pid in members.unwrap_or_default().lines() {
-            if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    false
-}
-
-/// Whether a hierarchy of v1 has a controller: it is mounted under their names.
-fn has(hierarchy: &Path, controller: &str) -> bool {
-    let name = hierarchy.file_name().unwrap_or_default().to_string_lossy();
-    name.split(',').any(|part| part == controller)
-}
-
-/// Period in which a share of processor time is counted, in microseconds: the kernel's default.
-const CPU_PERIOD: u64 = 100_000;
-
-/// Processor time in a period, in microseconds.
-fn cpu_quota(limits: &EffectiveLimits) -> u64 {
-    /// The least that the kernel takes.
-    const LEAST: f64 = 1_000.0;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a share is checked to be between 0.01 and 1024 cores"
-    )]
-    let quota = (limits.cpu.cores() * CPU_PERIOD as f64).max(LEAST) as u64;
-    quota
-}
-
-fn setting(file: &str, value: impl ToString) -> CgroupSetting {
-    CgroupSetting {
-        file: file.to_owned(),
-        value: value.to_string(),
-        required: true,
-    }
-}
-
-/// One that a host without swap accounting does not have.
-fn swap_setting(file: &str, value: impl ToString) -> CgroupSetting {
-    CgroupSetting {
-        required: false,
-        ..setting(file, value)
-    }
-}
-
-fn v2_settings(limits: &EffectiveLimits) -> Vec<CgroupSetting> {
-    let mut settings = v2_limits(limits);
-    // What does not fit ends the whole tool, and not a part that it may not miss.
-    settings.push(setting("memory.oom.group", 1));
-    settings
-}
-
-/// The limits alone, which systemd sets as well.
-fn v2_limits(limits: &EffectiveLimits) -> Vec<CgroupSetting> {
-    vec![
-        setting("memory.max", limits.memory.bytes()),
-        swap_setting("memory.swap.max", 0),
-        setting("cpu.max", format!("{} {CPU_PERIOD}", cpu_quota(limits))),
-        setting("pids.max", limits.pids),
-    ]
-}
-
-/// Devices that every container has: null, zero, full, random, urandom, and tty.
-const DEVICES: [&str; 6] = [
-    "c 1:3 rwm",
-    "c 1:5 rwm",
-    "c 1:7 rwm",
-    "c 1:8 rwm",
-    "c 1:9 rwm",
-    "c 5:0 rwm",
-];
-
-/// What is set in a hierarchy of v1; `None` for one that sandboxes need not be in.
-fn v1_settings(hierarchy: &Path, limits: &EffectiveLimits) -> Option<Vec<CgroupSetting>> {
-    let mut settings = Vec::new();
-    let mut ours = false;
-    let mut add = |controller: &str, more: Vec<CgroupSetting>| {
-        if has(hierarchy, controller) {
-            ours = true;
-            settings.extend(more);
-        }
-    };
-    let memory = limits.memory.bytes();
-    add(
-        "memory",
-        vec![
-            setting("memory.limit_in_bytes", memory),
-            swap_setting("memory.memsw.limit_in_bytes", memory),
-            swap_setting("memory.swappiness", 0),
-        ],
-    );
-    add(
-        "cpu",
-        vec![
-            setting("cpu.cfs_period_us", CPU_PERIOD),
-            setting("cpu.cfs_quota_us", cpu_quota(limits)),
-        ],
-    );
-    add("cpuacct", Vec::new());
-    add("pids", vec![setting("pids.max", limits.pids)]);
-    let allowed = DEVICES.map(|device| setting("devices.allow", device));
-    let devices = [vec![setting("devices.deny", "a")], allowed.to_vec()].concat();
-    add("devices", devices);
-    ours.then_some(settings)
 }
 
 /// What `/proc/self/mountinfo` says about cgroups.
@@ -432,32 +306,39 @@ fn v2() -> Result<CgroupHost, Lacking> {
             Lacking::new(
                 "no cgroup is delegated to this user, so no limit on memory, processes or processor \
                  time can be enforced",
-                "start it in a delegated cgroup: systemd-run --user --scope -p Delegate=yes axocoatl …; \
-                 or run axocoatl as root",
+                DELEGATE,
             )
         })
 }
 
-/// Whether children of this cgroup have the controllers that limits need, and we may make some.
+/// Whether we may make children of this cgroup that have the controllers that limits need. Only
+/// looks: what is to be enabled is, by [`CgroupHost::enable`], when a sandbox is made.
 fn can_hold_sandboxes(directory: &Path) -> bool {
     let writable = |file: &str| access(directory.join(file), Access::WRITE_OK).is_ok();
     if access(directory, Access::WRITE_OK).is_err() || !writable("cgroup.procs") {
         return false;
     }
-    let enabled = || {
-        let text = std::fs::read_to_string(directory.join("cgroup.subtree_control"));
-        let text = text.unwrap_or_default();
-        CONTROLLERS
-            .iter()
-            .all(|controller| text.split_whitespace().any(|word| word == *controller))
-    };
-    if enabled() {
+    if are_enabled(directory) {
         return true;
     }
-    // Enabling is refused where processes are in the cgroup itself, unless it is the root.
-    let wanted = CONTROLLERS.map(|controller| format!("+{controller}"));
-    let _ = std::fs::write(directory.join("cgroup.subtree_control"), wanted.join(" "));
-    enabled()
+    // Enabling is refused where processes are in the cgroup itself, unless it is the root, which alone
+    // has no type. That of a cgroup namespace is another's child.
+    let is_free = || {
+        let members = std::fs::read_to_string(directory.join("cgroup.procs"));
+        !directory.join("cgroup.type").exists()
+            || members.is_ok_and(|members| members.trim().is_empty())
+    };
+    let has_controllers = || {
+        let file = std::fs::read_to_string(directory.join("cgroup.controllers"));
+        file.is_ok_and(|text| CONTROLLERS.iter().all(|wanted| has_word(&text, wanted)))
+    };
+    writable("cgroup.subtree_control") && has_controllers() && is_free()
+}
+
+/// Whether the children of a cgroup have the controllers that limits need.
+fn are_enabled(directory: &Path) -> bool {
+    let text = std::fs::read_to_string(directory.join("cgroup.subtree_control"));
+    text.is_ok_and(|text| CONTROLLERS.iter().all(|wanted| has_word(&text, wanted)))
 }
 
 /// The cgroup of this process on cgroup v2.
@@ -516,6 +397,36 @@ mod tests {
         assert_eq!(missing_controllers(home.path()), Vec::<&str>::new());
     }
 
+    /// A look must not enable anything: it is made by every engine, and by `gc --dry-run`.
+    #[test]
+    fn a_cgroup_is_looked_at_without_writing_and_enabled_when_it_is_used() {
+        let home = tempfile::tempdir().unwrap();
+        let put = |file: &str, text: &str| std::fs::write(home.path().join(file), text).unwrap();
+        for file in ["procs", "subtree_control", "controllers", "type"] {
+            put(&format!("cgroup.{file}"), "");
+        }
+        assert!(!can_hold_sandboxes(home.path()), "it has no controllers");
+        put("cgroup.controllers", "cpu io memory pids\n");
+        assert!(can_hold_sandboxes(home.path()));
+        let control = home.path().join("cgroup.subtree_control");
+        assert_eq!(std::fs::read_to_string(&control).unwrap(), "", "written");
+        put("cgroup.procs", "1\n");
+        assert!(!can_hold_sandboxes(home.path()), "a process is in it");
+        put("cgroup.subtree_control", "cpu memory pids\n");
+        assert!(can_hold_sandboxes(home.path()));
+        let host = CgroupHost::V2 {
+            parent: home.path().to_owned(),
+        };
+        host.enable().unwrap();
+        // No kernel reads this file: what is written has no effect, and that is told.
+        put("cgroup.subtree_control", "");
+        assert!(host.enable().unwrap_err().reason.contains("no effect"));
+        assert_eq!(
+            std::fs::read_to_string(&control).unwrap(),
+            "+cpu +memory +pids"
+        );
+    }
+
     #[test]
     fn what_systemd_must_have_set_is_every_limit() {
         let host = CgroupHost::Systemd { bus: None };
@@ -526,31 +437,5 @@ mod tests {
         for file in ["memory.max", "cpu.max", "pids.max"] {
             assert!(required.iter().any(|limit| limit.file == file), "{file}");
         }
-    }
-
-    #[test]
-    fn every_limit_is_set_on_each_version() {
-        let limits = EffectiveLimits::DEFAULT;
-        let files = |settings: Vec<CgroupSetting>| -> Vec<String> {
-            settings.into_iter().map(|setting| setting.file).collect()
-        };
-        let v2 = files(v2_settings(&limits));
-        for file in ["memory.max", "memory.swap.max", "cpu.max", "pids.max"] {
-            assert!(v2.iter().any(|f| f == file), "{file}");
-        }
-        let v1 = |name: &str| v1_settings(Path::new(name), &limits).map(files);
-        assert!(
-            v1("/c/cpu,cpuacct")
-                .unwrap()
-                .contains(&"cpu.cfs_quota_us".to_owned())
-        );
-        assert!(
-            v1("/c/memory")
-                .unwrap()
-                .contains(&"memory.limit_in_bytes".to_owned())
-        );
-        assert!(v1("/c/pids").unwrap().contains(&"pids.max".to_owned()));
-        assert_eq!(v1("/c/devices").unwrap()[0], "devices.deny");
-        assert_eq!(v1("/c/cpuset"), None);
     }
 }

@@ -1,10 +1,13 @@
 //! What this host offers for containers, and what it lacks.
 
 mod cgroups;
+mod limits;
+mod reap;
 mod users;
 
 pub use cgroups::CgroupDriver;
-pub(crate) use cgroups::{CgroupHost, PREFIX, reap};
+pub(crate) use cgroups::{CgroupHost, PREFIX};
+pub(crate) use reap::{reap, reap_of, reap_sandbox};
 pub(crate) use users::UserHost;
 
 /// Why this host cannot run containers, and what would help.
@@ -31,11 +34,48 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Looks at the host, and changes nothing.
+    /// Looks at the host, and changes nothing: not even a cgroup's controllers.
     pub(crate) fn examine(driver: CgroupDriver) -> Result<Self, Lacking> {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        kernel_is_new_enough(release.trim())?;
         Ok(Self {
             users: UserHost::examine()?,
             cgroups: CgroupHost::examine(driver)?,
         })
+    }
+}
+
+/// Every sandbox's mounts are restricted by `mount_setattr(2)`, which came with this version.
+const OLDEST_KERNEL: (u32, u32) = (5, 12);
+
+/// What cannot be told is not refused: making a sandbox will say it.
+fn kernel_is_new_enough(release: &str) -> Result<(), Lacking> {
+    let mut numbers = release.split(['.', '-']).map(str::parse);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        return Ok(());
+    };
+    if (major, minor) >= OLDEST_KERNEL {
+        return Ok(());
+    }
+    let (major, minor) = OLDEST_KERNEL;
+    Err(Lacking::new(
+        format!("the kernel is Linux {release}, which cannot restrict a sandbox's mounts"),
+        format!("boot Linux {major}.{minor} or newer"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_too_old_is_refused_with_the_version_that_is_needed() {
+        for new in ["5.12.0", "5.14.0-427.el9", "6.18.44-fc", "10.0", "", "odd"] {
+            assert_eq!(kernel_is_new_enough(new), Ok(()), "{new}");
+        }
+        for old in ["5.11.22", "5.4.0-150-generic", "4.18.0-553.el8", "3.10"] {
+            let lacking = kernel_is_new_enough(old).unwrap_err();
+            assert!(lacking.fix.contains("5.12"), "{old}");
+        }
     }
 }

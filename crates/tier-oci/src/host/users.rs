@@ -88,6 +88,14 @@ impl UserHost {
         }
     }
 
+    /// Which users it has for tools, in words.
+    pub(crate) fn which_it_has(&self) -> &'static str {
+        match self {
+            Self::Single { .. } => "a single one, which is 0:0 inside",
+            _ => "those below 65536",
+        }
+    }
+
     /// The namespaces of one sandbox. With `as_us`, an ordinary user's tool is that user on the
     /// host, so that it can use the host directories it was granted.
     pub(crate) fn users(&self, tool: (u32, u32), as_us: bool) -> Users {

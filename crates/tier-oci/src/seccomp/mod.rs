@@ -19,8 +19,8 @@ use seccompiler::{
 
 /// Every `CLONE_NEW*` flag of `clone(2)`.
 const CLONE_NAMESPACES: u64 = 0x7e02_0000;
-/// `personality(2)` domains that change nothing that matters: Linux, 32-bit Linux, each also without
-/// address randomisation's reverse (`UNAME26`), and the query.
+/// `personality(2)` domains that change nothing that matters: Linux, 32-bit Linux, each also telling
+/// programs a version 2.6 of the kernel (`UNAME26`), and the query.
 const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 /// `AF_UNIX`, `AF_INET`, `AF_INET6`, and `AF_NETLINK`, which C libraries list interfaces by.
 const SOCKET_FAMILIES: [u64; 4] = [1, 2, 10, 16];

@@ -50,9 +50,13 @@ pub(crate) enum BundleError {
     #[error("its root path {0:?} leads out of the bundle")]
     RootOutside(String),
     #[error(
-        "its config.json asks for user {0}:{1}, which this host cannot give: ids are below 65536"
+        "its config.json asks for user {user}:{group}, which this host cannot give: it has {has}"
     )]
-    User(u32, u32),
+    User {
+        user: u32,
+        group: u32,
+        has: &'static str,
+    },
     #[error(
         "its working directory is not an absolute path without '..', of less than {MAX_PATH_BYTES} bytes: {0:?}"
     )]
@@ -67,6 +71,24 @@ pub(crate) enum BundleError {
     ProgramTooLarge,
     #[error("reading its program")]
     Digest(#[source] io::Error),
+}
+
+impl BundleError {
+    /// What would help.
+    pub(super) fn fix(&self) -> String {
+        match self {
+            Self::Program(_) => "check its command, process.args in config.json",
+            Self::User { .. } => {
+                "name a user that it has, or give this user ranges in /etc/subuid and /etc/subgid"
+            }
+            Self::TooManyWords | Self::CommandTooLong(_) => {
+                "shorten it; a document goes into the input"
+            }
+            Self::ProgramTooLarge => "make an image of the bundle, and import it",
+            _ => "mend the bundle, then try `axocoatl tool check`",
+        }
+        .to_owned()
+    }
 }
 
 /// Opens and checks a bundle. Blocks on the disk.
@@ -103,7 +125,10 @@ pub(super) fn open(directory: &Path, users: &UserHost) -> Result<Tool, BundleErr
         // The root of a container is no unprivileged user, even where it is nobody on the host.
         (0, _) => users.default_user(),
         other if users.has(other) => other,
-        (user, group) => return Err(BundleError::User(user, group)),
+        (user, group) => {
+            let has = users.which_it_has();
+            return Err(BundleError::User { user, group, has });
+        }
     };
     let root_path = spec.root().as_ref().ok_or(BundleError::Missing("root"))?;
     let root = open_root(&bundle, directory, root_path.path())?;
@@ -407,7 +432,7 @@ mod tests {
     #[test]
     fn a_program_too_large_is_refused_before_it_is_read() {
         let file = tempfile::tempfile().unwrap();
-        file.set_len(1 << 44).unwrap();
+        file.set_len(4 * MAX_PROGRAM_BYTES).unwrap();
         let refused = digest(b"", file);
         assert!(matches!(refused, Err(BundleError::ProgramTooLarge)));
         let file = tempfile::tempfile().unwrap();

@@ -8,7 +8,7 @@ use axo_image::{Image, ImageError, PullOptions, Reference, Silent, Store};
 
 use super::lookup::Places;
 use super::{
-    MAX_COMMAND_BYTES, MAX_PATH_BYTES, Tool, ToolError, command_bytes, program, root, users,
+    Blame, MAX_COMMAND_BYTES, MAX_PATH_BYTES, Tool, ToolError, command_bytes, program, root, users,
 };
 use crate::host::UserHost;
 
@@ -45,6 +45,59 @@ pub(crate) enum ImageUseError {
         "image {image} and its tool have arguments and variables of {bytes} bytes, and {MAX_COMMAND_BYTES} bytes is the most"
     )]
     CommandTooLong { image: String, bytes: usize },
+}
+
+impl ImageUseError {
+    pub(super) fn blame(&self) -> Blame {
+        match self {
+            Self::NotHere(reference) => Blame::Absence(format!("image {reference}")),
+            Self::Image(ImageError::NoSuchImage { image, .. }) => {
+                Blame::Absence(format!("image {image}"))
+            }
+            Self::Image(error) if is_of_content(error) => Blame::Tool,
+            Self::Image(_) | Self::NoStore | Self::GivenUp(_) => Blame::Host,
+            _ => Blame::Tool,
+        }
+    }
+
+    /// What would help. The store's own errors say it themselves.
+    pub(super) fn fix(&self) -> String {
+        match self {
+            Self::NotHere(reference) => format!(
+                "`axocoatl image pull {reference}`, or `axocoatl image import` it, or let calls pull it \
+                 with a pattern in trusted_images of the policy"
+            ),
+            Self::Image(ImageError::NoSuchImage { registry, .. }) => {
+                format!("check its name and tag: registry {registry} has none of that name")
+            }
+            Self::Image(error) if is_of_content(error) => {
+                "name another image, or build this one anew".into()
+            }
+            Self::Image(_) => "mend what is named, then call it again".into(),
+            Self::NoStore => "use an engine that has an image store".into(),
+            Self::GivenUp(_) => "try again".into(),
+            Self::User { .. } => "build the image with a user that it knows, below 65536".into(),
+            Self::NoCommand(_) => "give a command, in its tool.toml or after `--`".into(),
+            Self::Directory { .. } => "build the image with another working directory".into(),
+            Self::CommandTooLong { .. } => "shorten them; a document goes into the input".into(),
+        }
+    }
+}
+
+/// Whether an image itself is at fault, or its name, and neither the host nor a registry.
+fn is_of_content(error: &ImageError) -> bool {
+    matches!(
+        error,
+        ImageError::Ambiguous { .. }
+            | ImageError::BadReference { .. }
+            | ImageError::Platform { .. }
+            | ImageError::Digest { .. }
+            | ImageError::Size { .. }
+            | ImageError::Malformed { .. }
+            | ImageError::Entry { .. }
+            | ImageError::MountPoint { .. }
+            | ImageError::TooLarge { .. }
+    )
 }
 
 /// An image of the store.

@@ -75,6 +75,40 @@ pub(crate) enum ToolError {
     Form(axo_core::Form),
 }
 
+/// Whose fault it is that a tool cannot be opened.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// The tool's, or its author's.
+    Tool,
+    /// Nobody's: this is not here.
+    Absence(String),
+    /// The host's, or a registry's, or ours.
+    Host,
+}
+
+impl ToolError {
+    pub(crate) fn blame(&self) -> Blame {
+        match self {
+            Self::Image(error) => error.blame(),
+            Self::GivenUp => Blame::Host,
+            _ => Blame::Tool,
+        }
+    }
+
+    /// What would help.
+    pub(crate) fn fix(&self) -> String {
+        match self {
+            Self::Bundle(error) => error.fix(),
+            Self::Image(error) => error.fix(),
+            Self::Root(_) => "build the image so that these are plain directories".into(),
+            Self::Program(_) => "check its command".into(),
+            Self::Files(..) => "correct `files` in its tool.toml".into(),
+            Self::GivenUp => "try again".into(),
+            Self::Form(_) => "use a tier that does".into(),
+        }
+    }
+}
+
 /// Opens what `spec` is made of. An image may be pulled first; whatever else blocks is done where
 /// blocking is allowed.
 pub(crate) async fn open(

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axo_core::{Finished, OutputFile, PlacedCall, Termination, Usage};
 use axo_runner::{Exited, Launch, OutputFound, Status};
 
+use crate::failed::Failed;
 use crate::runner::RunnerError;
 use crate::sandbox::{Ended, Stopped, Waiting};
 use crate::tool::{MAX_COMMAND_BYTES, Tool, command_bytes};
@@ -14,9 +15,8 @@ use crate::tool::{MAX_COMMAND_BYTES, Tool, command_bytes};
 /// Output files up to this size are read where we are; longer ones where blocking is allowed.
 const SHORT_READ: u64 = 256 << 10;
 
-/// What is executed for a call. It fits in a packet unless the granted variables are too long for
-/// that: then, how many bytes it takes.
-pub(crate) fn launch(tool: &Tool, call: &PlacedCall) -> Result<Launch, usize> {
+/// What is executed for a call. It fits in a packet.
+pub(crate) fn launch(tool: &Tool, call: &PlacedCall) -> Result<Launch, Failed> {
     let launch = Launch {
         program: tool.program.path.clone(),
         args: tool.args.clone(),
@@ -24,7 +24,12 @@ pub(crate) fn launch(tool: &Tool, call: &PlacedCall) -> Result<Launch, usize> {
     };
     match command_bytes(&launch.args, &launch.env) {
         ..=MAX_COMMAND_BYTES => Ok(launch),
-        bytes => Err(bytes),
+        bytes => Err(Failed::Beyond {
+            needs: format!(
+                "variables that take {bytes} bytes with its command, where {MAX_COMMAND_BYTES} bytes is the most"
+            ),
+            fix: "grant it fewer or shorter variables; a document goes into the input".into(),
+        }),
     }
 }
 

@@ -2,28 +2,29 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axo_core::{
     BoxFuture, Capabilities, Executor, Finished, Form, GrantKind, LimitKind, MAX_INPUT_BYTES,
-    Mount, Outcome, PlacedCall, Readiness, Run, RunError, SpecId, Tier, ToolName, ToolSpec,
+    Outcome, PlacedCall, Readiness, Run, RunError, SpecId, Tier, ToolSpec,
 };
-use axo_runner::{Bind, Launch, MAX_DESCRIPTORS, Prepare, Scratch, Stage};
+use axo_runner::{Bind, Prepare, Scratch, Stage};
 use tokio::sync::{Mutex as AsyncMutex, RwLock, Semaphore};
 
 use crate::call;
+use crate::container_spec::ContainerSpec;
 use crate::failed::{Failed, failed};
 use crate::filling::Fillings;
-use crate::host::{self, CgroupDriver, Host, Lacking, PREFIX};
-use crate::pool::{Key, Pool};
+use crate::host::{self, CgroupDriver, Host, PREFIX, Unavailable};
+use crate::pool::Pool;
 use crate::runner::{LeftBehind, RunnerError};
 use crate::sandbox::{Ended, Waiting};
 use crate::seccomp;
 use crate::spec;
-use crate::tool::{self, ImageSource, MAX_COMMAND_BYTES, Tool};
+use crate::tool::{self, ImageSource, Tool};
 
 /// What the tier runs, enforces and grants.
 const CAPABILITIES: Capabilities = Capabilities {
@@ -41,11 +42,6 @@ const CAPABILITIES: Capabilities = Capabilities {
 };
 /// Files and directories in a tool's scratch space.
 const SCRATCH_INODES: u64 = 8192;
-/// Most mounts of a call, its tool's own files among them: each is a descriptor of one packet, beside
-/// the two streams and the root.
-const MAX_MOUNTS: usize = MAX_DESCRIPTORS - 3;
-/// Most bytes of their targets together: one packet says them two times, once with escapes twice over.
-const MAX_TARGET_BYTES: usize = 8 << 10;
 /// How long after a first try to remove what a runner left it is tried again: what shared its lock
 /// may have ended a little later.
 const REAP_AGAIN: Duration = Duration::from_millis(500);
@@ -76,14 +72,14 @@ pub struct OciExecutor {
 }
 
 struct Inner {
-    host: Result<Host, Lacking>,
+    host: Result<Host, Unavailable>,
     images: ImageSource,
-    turns: Semaphore,
+    permits: Semaphore,
     pool: Pool,
     /// Images that were opened, by the tool's loading: an image does not change.
     opened: Mutex<HashMap<SpecId, Arc<Tool>>>,
     /// Containers that are made for later calls.
-    fillings: Fillings<(Arc<Tool>, Order)>,
+    fillings: Fillings<(Arc<Tool>, ContainerSpec)>,
     /// One such container at a time: it is for idle moments.
     making: AsyncMutex<()>,
     /// What dead processes left is removed once, by the first container.
@@ -106,7 +102,7 @@ impl OciExecutor {
                     store: config.images,
                     trusted: config.trusted_images,
                 },
-                turns: Semaphore::new(config.concurrency.max(1) as usize),
+                permits: Semaphore::new(config.concurrency.max(1) as usize),
                 pool: Pool::new(config.warm),
                 opened: Mutex::default(),
                 fillings: Fillings::default(),
@@ -123,7 +119,7 @@ impl OciExecutor {
 impl Drop for OciExecutor {
     fn drop(&mut self) {
         // A filling that is under way keeps the pool for a moment, but puts nothing there any more.
-        self.inner.turns.close();
+        self.inner.permits.close();
         self.inner.pool.drain();
     }
 }
@@ -133,27 +129,27 @@ impl Inner {
     async fn run(self: &Arc<Self>, call: PlacedCall) -> Result<Outcome, Failed> {
         let host = self.host.as_ref().map_err(Failed::from)?;
         let tool = self.tool(call.spec(), host).await?;
-        let launch = launch(&tool, &call)?;
-        let order = Order::new(&call, &tool).await?;
-        let _turn = self.turns.acquire().await.map_err(|_| Failed::Closed)?;
-        let waiting = match self.pool.take(&order.key) {
+        let launch = call::launch(&tool, &call)?;
+        let wanted = ContainerSpec::new(&call, &tool).await?;
+        let _permit = self.permits.acquire().await.map_err(|_| Failed::Closed)?;
+        let waiting = match self.pool.take(&wanted.key) {
             Some(waiting) => waiting,
-            None => self.make(host, &tool, &order).await?,
+            None => self.make(host, &tool, &wanted).await?,
         };
         let (finished, ended): (Finished, Ended) = call::run(waiting, launch, &tool, &call).await?;
         // The outcome is told when nothing of the sandbox is left.
         ended.gone().await?;
-        self.fill(tool, order);
+        self.fill(tool, wanted);
         Ok(call.conclude(finished))
     }
 
     async fn prepare(self: &Arc<Self>, call: &PlacedCall) -> Result<(), Failed> {
         let host = self.host.as_ref().map_err(Failed::from)?;
         let tool = self.tool(call.spec(), host).await?;
-        launch(&tool, call)?;
-        let order = Order::new(call, &tool).await?;
-        let waiting = self.make(host, &tool, &order).await?;
-        self.pool.put(order.key, waiting);
+        call::launch(&tool, call)?;
+        let wanted = ContainerSpec::new(call, &tool).await?;
+        let waiting = self.make(host, &tool, &wanted).await?;
+        self.pool.put(wanted.key, waiting);
         Ok(())
     }
 
@@ -180,7 +176,7 @@ impl Inner {
         if self.enabled.get().is_none() {
             host.cgroups
                 .enable()
-                .map_err(|lacking| Failed::from(&lacking))?;
+                .map_err(|unavailable| Failed::from(&unavailable))?;
             let _ = self.enabled.set(());
         }
         if self.reap {
@@ -197,25 +193,30 @@ impl Inner {
     }
 
     /// A new container.
-    async fn make(&self, host: &Host, tool: &Tool, order: &Order) -> Result<Waiting, Failed> {
+    async fn make(
+        &self,
+        host: &Host,
+        tool: &Tool,
+        wanted: &ContainerSpec,
+    ) -> Result<Waiting, Failed> {
         self.begin(host)?;
         let stage = Stage::default();
-        let id = format!("{PREFIX}{}-{}", order.name, uuid::Uuid::new_v4());
-        let cgroup = host.cgroups.of_sandbox(&id, &order.limits);
-        let of_config = host.cgroups.of_config(&id, &order.limits);
-        let targets = spec::bind_targets(tool, &order.mounts);
+        let id = format!("{PREFIX}{}-{}", wanted.name, uuid::Uuid::new_v4());
+        let cgroup = host.cgroups.of_sandbox(&id, &wanted.limits);
+        let of_config = host.cgroups.of_config(&id, &wanted.limits);
+        let targets = spec::bind_targets(tool, &wanted.mounts);
         let prepare = Prepare {
             id: id.clone(),
-            config: spec::config(tool, &order.mounts, &stage, of_config).to_string(),
+            config: spec::config(tool, &wanted.mounts, &stage, of_config).to_string(),
             seccomp: seccomp::filters()?.to_vec(),
-            users: host.users.users(tool.user, !order.mounts.is_empty()),
+            users: host.users.users(tool.user, !wanted.mounts.is_empty()),
             cgroup,
             scratch: Scratch {
-                bytes: order.limits.disk.bytes(),
+                bytes: wanted.limits.disk.bytes(),
                 inodes: SCRATCH_INODES,
             },
             input_bytes: MAX_INPUT_BYTES as u64,
-            files: order.limits.files,
+            files: wanted.limits.files,
             mount_points: tool::mount_points(targets.iter().map(|(target, _)| *target)),
             binds: targets
                 .iter()
@@ -227,7 +228,7 @@ impl Inner {
         let sources: Vec<_> = tool
             .files
             .iter()
-            .chain(&order.sources)
+            .chain(&wanted.sources)
             .map(|source| source.as_fd())
             .collect();
         let cgroups = host.cgroups.clone();
@@ -244,35 +245,35 @@ impl Inner {
     }
 
     /// Makes containers for later calls, in the background.
-    fn fill(self: &Arc<Self>, tool: Arc<Tool>, order: Order) {
-        if self.pool.wants(&order.key) == 0 {
+    fn fill(self: &Arc<Self>, tool: Arc<Tool>, wanted: ContainerSpec) {
+        if self.pool.wants(&wanted.key) == 0 {
             return;
         }
         let inner = Arc::clone(self);
         tokio::spawn(async move {
-            let begun = inner.fillings.begin(order.key.tool, (tool, order));
+            let begun = inner.fillings.begin(wanted.key.tool, (tool, wanted));
             let Some((mut filling, first)) = begun else {
                 return;
             };
             let mut next = Some(first);
-            while let Some((tool, order)) = next {
-                inner.fill_up(&tool, &order).await;
+            while let Some((tool, wanted)) = next {
+                inner.fill_up(&tool, &wanted).await;
                 next = filling.next();
             }
         });
     }
 
     /// Makes as many containers as are wanted now.
-    async fn fill_up(&self, tool: &Tool, order: &Order) {
+    async fn fill_up(&self, tool: &Tool, wanted: &ContainerSpec) {
         let Ok(host) = &self.host else { return };
-        for _ in 0..self.pool.wants(&order.key) {
+        for _ in 0..self.pool.wants(&wanted.key) {
             let _one_at_a_time = self.making.lock().await;
-            if self.turns.is_closed() || self.pool.wants(&order.key) == 0 {
+            if self.permits.is_closed() || self.pool.wants(&wanted.key) == 0 {
                 return;
             }
-            match self.make(host, tool, order).await {
-                Ok(waiting) if !self.turns.is_closed() => {
-                    self.pool.put(order.key.clone(), waiting);
+            match self.make(host, tool, wanted).await {
+                Ok(waiting) if !self.permits.is_closed() => {
+                    self.pool.put(wanted.key.clone(), waiting);
                 }
                 Ok(_) => return,
                 Err(error) => {
@@ -285,100 +286,6 @@ impl Inner {
     }
 }
 
-/// What a container of a call is made of, beside the tool.
-struct Order {
-    name: ToolName,
-    key: Key,
-    limits: axo_core::EffectiveLimits,
-    mounts: Vec<Mount>,
-    /// The sources of the mounts, opened.
-    sources: Vec<OwnedFd>,
-}
-
-impl Order {
-    async fn new(call: &PlacedCall, tool: &Arc<Tool>) -> Result<Self, Failed> {
-        let mounts = call.mounts().to_vec();
-        check_bounds(&mounts, tool)?;
-        let opened = if mounts.is_empty() {
-            Ok(Vec::new())
-        } else {
-            let (mounts, tool) = (mounts.clone(), Arc::clone(tool));
-            tokio::task::spawn_blocking(move || open_mounts(&mounts, &tool))
-                .await
-                .unwrap_or(Err(Failed::Closed))
-        };
-        let sources = opened?;
-        let limits = *call.limits();
-        let opened: Vec<_> = sources.iter().map(tool::identity).collect();
-        // The time limit is ours to keep; everything else is the container's.
-        let made_of = format!(
-            "{} {:?} {} {:?} {:?} {:?}",
-            tool.identity,
-            (limits.cpu, limits.memory, limits.pids),
-            limits.files,
-            limits.disk,
-            mounts,
-            opened,
-        );
-        Ok(Self {
-            name: call.spec().name.clone(),
-            key: Key {
-                tool: call.spec().id(),
-                made_of,
-            },
-            limits,
-            mounts,
-            sources,
-        })
-    }
-}
-
-/// What is executed for a call, if it fits in a packet.
-fn launch(tool: &Tool, call: &PlacedCall) -> Result<Launch, Failed> {
-    call::launch(tool, call).map_err(|bytes| Failed::Beyond {
-        needs: format!(
-            "variables that take {bytes} bytes with its command, where {MAX_COMMAND_BYTES} bytes is the most"
-        ),
-        fix: "grant it fewer or shorter variables; a document goes into the input".into(),
-    })
-}
-
-/// Whether the mounts of a call fit in a packet.
-fn check_bounds(mounts: &[Mount], tool: &Tool) -> Result<(), Failed> {
-    let most = MAX_MOUNTS - usize::from(tool.files.is_some());
-    if mounts.len() > most {
-        return Err(Failed::Beyond {
-            needs: format!("{} mounts, where {most} is the most", mounts.len()),
-            fix: "grant it fewer directories, or one that holds them".into(),
-        });
-    }
-    let bytes: usize = mounts.iter().map(|mount| mount.target.len()).sum();
-    if bytes > MAX_TARGET_BYTES {
-        return Err(Failed::Beyond {
-            needs: format!(
-                "mounts at places whose names take {bytes} bytes, where {MAX_TARGET_BYTES} is the most"
-            ),
-            fix: "grant them at shorter places".into(),
-        });
-    }
-    Ok(())
-}
-
-/// Opens the sources of mounts, and checks where they go. Blocks on the disk.
-fn open_mounts(mounts: &[Mount], tool: &Tool) -> Result<Vec<OwnedFd>, Failed> {
-    let sources = mounts
-        .iter()
-        .map(|mount| {
-            tool::open_directory(&mount.source).map_err(|source| Failed::Mount {
-                mount: mount.to_string(),
-                source,
-            })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    tool::check_targets(tool, mounts)?;
-    Ok(sources)
-}
-
 impl Executor for OciExecutor {
     fn tier(&self) -> Tier {
         Tier::Oci
@@ -387,9 +294,9 @@ impl Executor for OciExecutor {
     fn readiness(&self) -> Readiness {
         match &self.inner.host {
             Ok(_) => Readiness::Ready(CAPABILITIES),
-            Err(lacking) => Readiness::Unavailable {
-                reason: lacking.reason.clone(),
-                fix: lacking.fix.clone(),
+            Err(unavailable) => Readiness::Unavailable {
+                reason: unavailable.reason.clone(),
+                fix: unavailable.fix.clone(),
             },
         }
     }

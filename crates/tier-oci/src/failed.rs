@@ -5,7 +5,7 @@ use std::io;
 use axo_core::{BoxError, RunError, ToolSpec, chain};
 use axo_runner::Fault;
 
-use crate::host::Lacking;
+use crate::host::Unavailable;
 use crate::runner::RunnerError;
 use crate::seccomp::SeccompError;
 use crate::tool::{Blame, TargetError, ToolError};
@@ -31,11 +31,11 @@ pub(crate) enum Failed {
     Closed,
 }
 
-impl From<&Lacking> for Failed {
-    fn from(lacking: &Lacking) -> Self {
+impl From<&Unavailable> for Failed {
+    fn from(unavailable: &Unavailable) -> Self {
         Self::Host {
-            reason: lacking.reason.clone(),
-            fix: lacking.fix.clone(),
+            reason: unavailable.reason.clone(),
+            fix: unavailable.fix.clone(),
         }
     }
 }

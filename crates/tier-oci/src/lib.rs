@@ -20,6 +20,7 @@
 #![warn(missing_docs)]
 
 mod call;
+mod container_spec;
 mod executor;
 mod failed;
 mod filling;

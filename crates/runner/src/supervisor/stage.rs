@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::mounts::{Access, attach, copy, map_owners, overlay, restrict, tmpfs};
 use super::step::{Failed, Step as _};
-use super::user_namespace::{Counted, Entered, with_ids};
+use super::user_namespace::{Entered, UserLimits, with_ids};
 
 /// Room on the stage beside the input: `config.json`, libcontainer's state, an overlay's mount
 /// points, in bytes.
@@ -249,7 +249,7 @@ fn owner_as_tool(source: &OwnedFd, users: &Entered) -> Result<OwnedFd, Failed> {
         users: one(stat.st_uid, user),
         groups: one(stat.st_gid, group),
     };
-    with_ids(&map, Counted::AsTheHost)
+    with_ids(&map, UserLimits::Inherited)
 }
 
 /// Where the file system cannot map owners, the tool is anybody to it. What nobody may use is not

@@ -58,7 +58,7 @@ pub(crate) fn enter(users: &Users) -> Result<Entered, Failed> {
         // not give them up; they are nobody's in the sandbox.
         None => drop_groups(),
     }
-    let inner = with_ids(&users.inner, Counted::Little)?;
+    let inner = with_ids(&users.inner, UserLimits::Reduced)?;
     unshare(UnshareFlags::NEWNS).step("making a mount namespace")?;
     use rustix::mount::{MountPropagationFlags as Propagation, mount_change};
     // What is unmounted on the host goes here too; nothing goes the other way.
@@ -74,11 +74,11 @@ pub(crate) fn enter(users: &Users) -> Result<Entered, Failed> {
 
 /// How much of what the kernel counts by user a namespace may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Counted {
+pub(crate) enum UserLimits {
     /// As much as the host's user: the namespace only names ids, and nothing runs in it.
-    AsTheHost,
+    Inherited,
     /// Little: everything is counted for the host's user as well, who has other use for it.
-    Little,
+    Reduced,
 }
 
 /// Run in a new user namespace, by a process that may do anything there.
@@ -98,7 +98,7 @@ fn limit_counts() -> std::io::Result<()> {
 }
 
 /// A user namespace with these ids, held open by its descriptor alone.
-pub(crate) fn with_ids(map: &IdMap, counted: Counted) -> Result<OwnedFd, Failed> {
+pub(crate) fn with_ids(map: &IdMap, limits: UserLimits) -> Result<OwnedFd, Failed> {
     const DOING: &str = "making a user namespace";
     let (mut ready, tell) = pipe().step(DOING)?;
     let (wait, mut release) = pipe().step(DOING)?;
@@ -108,9 +108,9 @@ pub(crate) fn with_ids(map: &IdMap, counted: Counted) -> Result<OwnedFd, Failed>
         let mapped = done(unshare(UnshareFlags::NEWUSER).map_err(Into::into))
             && wait.read_exact(&mut [0]).is_ok();
         let told = mapped
-            && done(match counted {
-                Counted::AsTheHost => Ok(()),
-                Counted::Little => limit_counts(),
+            && done(match limits {
+                UserLimits::Inherited => Ok(()),
+                UserLimits::Reduced => limit_counts(),
             });
         // Until the parent has the namespace and ends this.
         let _ = wait.read(&mut [0]);

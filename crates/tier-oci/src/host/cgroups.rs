@@ -8,7 +8,7 @@ use axo_runner::{Cgroup, CgroupDirectory};
 use rustix::fs::{Access, access};
 use serde_json::{Value, json};
 
-use super::Lacking;
+use super::Unavailable;
 use super::limits::{CPU_PERIOD, cpu_quota, has, v1_settings, v2_limits, v2_settings};
 
 /// What the name of every sandbox begins with.
@@ -45,9 +45,9 @@ pub(crate) enum CgroupHost {
 }
 
 impl CgroupHost {
-    pub(super) fn examine(driver: CgroupDriver) -> Result<Self, Lacking> {
+    pub(super) fn examine(driver: CgroupDriver) -> Result<Self, Unavailable> {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(|e| {
-            Lacking::new(
+            Unavailable::new(
                 format!("/proc/self/mountinfo cannot be read: {e}"),
                 "mount proc on /proc",
             )
@@ -60,13 +60,13 @@ impl CgroupHost {
             return systemd;
         }
         match (hierarchies, driver) {
-            (_, CgroupDriver::Systemd) => Err(Lacking::new(
+            (_, CgroupDriver::Systemd) => Err(Unavailable::new(
                 "systemd makes no cgroups here: it does not run, its D-Bus cannot be reached, or the host has cgroup v1",
                 "boot the host with systemd and cgroup v2, or let cgroups be made directly",
             )),
             (Hierarchies::V1(hierarchies), _) => v1(hierarchies),
             (Hierarchies::V2, _) => v2(),
-            (Hierarchies::None, _) => Err(Lacking::new(
+            (Hierarchies::None, _) => Err(Unavailable::new(
                 "no cgroup file system is mounted on /sys/fs/cgroup",
                 "as root: mount -t cgroup2 none /sys/fs/cgroup",
             )),
@@ -117,7 +117,7 @@ impl CgroupHost {
 
     /// Lets the children of our directory on v2 have the controllers that limits need. Done when the
     /// first sandbox is made: examining the host changes nothing.
-    pub(crate) fn enable(&self) -> Result<(), Lacking> {
+    pub(crate) fn enable(&self) -> Result<(), Unavailable> {
         let Self::V2 { parent } = self else {
             return Ok(());
         };
@@ -131,7 +131,7 @@ impl CgroupHost {
             // Refused where a process has come into the directory itself.
             result => {
                 let why = result.map_or_else(|e| e.to_string(), |()| "it had no effect".to_owned());
-                Err(Lacking::new(
+                Err(Unavailable::new(
                     format!(
                         "the controllers {} cannot be enabled in the cgroup {}: {why}",
                         CONTROLLERS.join(", "),
@@ -203,11 +203,11 @@ impl Hierarchies {
     }
 }
 
-fn v1(hierarchies: Vec<PathBuf>) -> Result<CgroupHost, Lacking> {
+fn v1(hierarchies: Vec<PathBuf>) -> Result<CgroupHost, Unavailable> {
     for controller in CONTROLLERS {
         let found = hierarchies.iter().find(|path| has(path, controller));
         let Some(hierarchy) = found else {
-            return Err(Lacking::new(
+            return Err(Unavailable::new(
                 format!("cgroup v1 has no {controller} controller, so a limit cannot be enforced"),
                 format!(
                     "as root: mkdir {ROOT}/{controller} && mount -t cgroup -o {controller} none {ROOT}/{controller}"
@@ -215,7 +215,7 @@ fn v1(hierarchies: Vec<PathBuf>) -> Result<CgroupHost, Lacking> {
             ));
         };
         if access(hierarchy, Access::WRITE_OK).is_err() {
-            return Err(Lacking::new(
+            return Err(Unavailable::new(
                 format!(
                     "cgroup v1 belongs to root ({} cannot be written), so no limit can be enforced",
                     hierarchy.display()
@@ -229,7 +229,7 @@ fn v1(hierarchies: Vec<PathBuf>) -> Result<CgroupHost, Lacking> {
 
 /// Systemd, if it runs and can be asked: root asks the system's, others their own. It sets a limit
 /// only by a controller that it has, and says nothing where it has not.
-fn systemd() -> Option<Result<CgroupHost, Lacking>> {
+fn systemd() -> Option<Result<CgroupHost, Unavailable>> {
     if !Path::new("/run/systemd/system").exists() {
         return None;
     }
@@ -272,17 +272,17 @@ fn has_word(text: &str, word: &str) -> bool {
     text.split_whitespace().any(|found| found == word)
 }
 
-fn not_delegated(missing: &[&str], to_user: bool) -> Lacking {
+fn not_delegated(missing: &[&str], to_user: bool) -> Unavailable {
     let missing = missing.join(", ");
     if !to_user {
-        return Lacking::new(
+        return Unavailable::new(
             format!(
                 "the kernel's cgroup v2 has no controller {missing}, so a limit cannot be enforced"
             ),
             "boot without cgroup_disable= and without cgroup v1 hierarchies that hold it",
         );
     }
-    Lacking::new(
+    Unavailable::new(
         format!(
             "systemd delegates no controller {missing} to this user, so a limit cannot be enforced"
         ),
@@ -292,7 +292,7 @@ fn not_delegated(missing: &[&str], to_user: bool) -> Lacking {
     )
 }
 
-fn v2() -> Result<CgroupHost, Lacking> {
+fn v2() -> Result<CgroupHost, Unavailable> {
     let own = own_cgroup().unwrap_or_default();
     let own = Path::new(ROOT).join(own.trim_start_matches('/'));
     own.ancestors()
@@ -303,7 +303,7 @@ fn v2() -> Result<CgroupHost, Lacking> {
             parent: parent.to_owned(),
         })
         .ok_or_else(|| {
-            Lacking::new(
+            Unavailable::new(
                 "no cgroup is delegated to this user, so no limit on memory, processes or processor \
                  time can be enforced",
                 DELEGATE,

@@ -12,12 +12,12 @@ pub(crate) use users::UserHost;
 
 /// Why this host cannot run containers, and what would help.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Lacking {
+pub(crate) struct Unavailable {
     pub(crate) reason: String,
     pub(crate) fix: String,
 }
 
-impl Lacking {
+impl Unavailable {
     pub(crate) fn new(reason: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
@@ -35,7 +35,7 @@ pub(crate) struct Host {
 
 impl Host {
     /// Looks at the host, and changes nothing: not even a cgroup's controllers.
-    pub(crate) fn examine(driver: CgroupDriver) -> Result<Self, Lacking> {
+    pub(crate) fn examine(driver: CgroupDriver) -> Result<Self, Unavailable> {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         kernel_is_new_enough(release.trim())?;
         Ok(Self {
@@ -49,7 +49,7 @@ impl Host {
 const OLDEST_KERNEL: (u32, u32) = (5, 12);
 
 /// What cannot be told is not refused: making a sandbox will say it.
-fn kernel_is_new_enough(release: &str) -> Result<(), Lacking> {
+fn kernel_is_new_enough(release: &str) -> Result<(), Unavailable> {
     let mut numbers = release.split(['.', '-']).map(str::parse);
     let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
         return Ok(());
@@ -58,7 +58,7 @@ fn kernel_is_new_enough(release: &str) -> Result<(), Lacking> {
         return Ok(());
     }
     let (major, minor) = OLDEST_KERNEL;
-    Err(Lacking::new(
+    Err(Unavailable::new(
         format!("the kernel is Linux {release}, which cannot restrict a sandbox's mounts"),
         format!("boot Linux {major}.{minor} or newer"),
     ))
@@ -74,8 +74,8 @@ mod tests {
             assert_eq!(kernel_is_new_enough(new), Ok(()), "{new}");
         }
         for old in ["5.11.22", "5.4.0-150-generic", "4.18.0-553.el8", "3.10"] {
-            let lacking = kernel_is_new_enough(old).unwrap_err();
-            assert!(lacking.fix.contains("5.12"), "{old}");
+            let unavailable = kernel_is_new_enough(old).unwrap_err();
+            assert!(unavailable.fix.contains("5.12"), "{old}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use axo_runner::{IdMap, IdRange, Users};
 
-use super::Lacking;
+use super::Unavailable;
 
 /// The unprivileged user of a sandbox, `nobody` and `nogroup` by old custom.
 pub(crate) const TOOL_ID: u32 = 65_534;
@@ -36,7 +36,7 @@ pub(crate) enum UserHost {
 }
 
 impl UserHost {
-    pub(super) fn examine() -> Result<Self, Lacking> {
+    pub(super) fn examine() -> Result<Self, Unavailable> {
         let us = (
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
@@ -181,13 +181,13 @@ fn ids_of_process() -> u32 {
 }
 
 /// Whether the host lets ordinary users make user namespaces, as far as its settings tell.
-fn namespaces_are_allowed() -> Result<(), Lacking> {
+fn namespaces_are_allowed() -> Result<(), Unavailable> {
     let setting = |path: &str| {
         let text = std::fs::read_to_string(path).ok()?;
         text.trim().parse::<u64>().ok()
     };
     let off = |name: &str, value: &str| {
-        Lacking::new(
+        Unavailable::new(
             format!("the host lets ordinary users make no user namespaces ({name})"),
             format!("as root: sysctl -w {name}={value}, or run axocoatl as root"),
         )

@@ -5,12 +5,11 @@ use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-use sha2::{Digest as _, Sha256};
 
+use super::digest::{DigestError, digest};
 use super::lookup::Places;
 use super::{MAX_COMMAND_BYTES, MAX_PATH_BYTES, Tool, command_bytes, program, root};
 use crate::host::UserHost;
@@ -19,8 +18,6 @@ use crate::host::UserHost;
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Most arguments and variables of a process.
 const MAX_WORDS: usize = 1024;
-/// Longest program, in bytes: it is read whole for its digest, which takes a second or two at this size.
-const MAX_PROGRAM_BYTES: u64 = 1 << 30;
 
 /// Why a bundle cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -65,12 +62,8 @@ pub(crate) enum BundleError {
     Root(#[from] root::RootError),
     #[error(transparent)]
     Program(#[from] program::ProgramError),
-    #[error(
-        "its program has more than {MAX_PROGRAM_BYTES} bytes, which are read for the call's digest; an image has a digest already"
-    )]
-    ProgramTooLarge,
-    #[error("reading its program")]
-    Digest(#[source] io::Error),
+    #[error(transparent)]
+    Digest(#[from] DigestError),
 }
 
 impl BundleError {
@@ -84,7 +77,7 @@ impl BundleError {
             Self::TooManyWords | Self::CommandTooLong(_) => {
                 "shorten it; a document goes into the input"
             }
-            Self::ProgramTooLarge => "make an image of the bundle, and import it",
+            Self::Digest(DigestError::TooLarge) => "make an image of the bundle, and import it",
             _ => "mend the bundle, then try `axocoatl tool check`",
         }
         .to_owned()
@@ -164,13 +157,13 @@ pub(super) fn open(directory: &Path, users: &UserHost) -> Result<Tool, BundleErr
     })
 }
 
-fn open_bundle(directory: &Path) -> Result<OwnedFd, BundleError> {
+pub(super) fn open_bundle(directory: &Path) -> Result<OwnedFd, BundleError> {
     root::open_directory(directory)
         .map_err(|e| BundleError::Open(directory.display().to_string(), e))
 }
 
 /// The text of `config.json`, a plain file of the bundle, and what the file is.
-fn read_config(
+pub(super) fn read_config(
     bundle: &OwnedFd,
     directory: &Path,
 ) -> Result<(std::fs::Metadata, Vec<u8>), BundleError> {
@@ -237,239 +230,4 @@ fn is_plain_absolute(path: &Path) -> bool {
         && path
             .components()
             .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
-}
-
-/// SHA-256 over `config.json` and the program that it names. A whole root file system is not read
-/// for each call: an image, whose digest covers it, is the form for that.
-fn digest(config: &[u8], program: File) -> Result<Arc<str>, BundleError> {
-    /// Programs whose digest is remembered.
-    const MAX_KNOWN: usize = 256;
-    type Key = (u64, u64, u64, i64, i64);
-    static KNOWN: Mutex<Vec<(Key, [u8; 32])>> = Mutex::new(Vec::new());
-
-    let metadata = program.metadata().map_err(BundleError::Digest)?;
-    if metadata.size() > MAX_PROGRAM_BYTES {
-        return Err(BundleError::ProgramTooLarge);
-    }
-    let key = (
-        metadata.dev(),
-        metadata.ino(),
-        metadata.size(),
-        metadata.ctime(),
-        metadata.ctime_nsec(),
-    );
-    let known = || {
-        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().find(|(k, _)| *k == key).map(|(_, sum)| *sum)
-    };
-    let program_sum = match known() {
-        Some(sum) => sum,
-        None => {
-            let sum = sum_of(program)?;
-            let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.len() >= MAX_KNOWN {
-                known.remove(0);
-            }
-            known.push((key, sum));
-            sum
-        }
-    };
-    let mut sum = Sha256::new();
-    sum.update(config);
-    sum.update(program_sum);
-    let hex: String = sum.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(Arc::from(format!("sha256:{hex}")))
-}
-
-fn sum_of(mut file: File) -> Result<[u8; 32], BundleError> {
-    use std::io::Seek as _;
-    file.rewind().map_err(BundleError::Digest)?;
-    // It may grow while it is read.
-    let mut file = file.take(MAX_PROGRAM_BYTES + 1);
-    let mut sum = Sha256::new();
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        let read = file.read(&mut buffer).map_err(BundleError::Digest)?;
-        if read == 0 {
-            break;
-        }
-        sum.update(&buffer[..read]);
-    }
-    match file.limit() {
-        0 => Err(BundleError::ProgramTooLarge),
-        _ => Ok(sum.finalize().into()),
-    }
-}
-
-/// What of a bundle's configuration does not hold, in words. Everything of a bundle is replaced by
-/// the tier's own but the command, its variables and directory, and a user that is not root.
-///
-/// # Errors
-/// [`BundleError`] if the bundle cannot be read.
-pub(crate) fn overridden_by_hardening(directory: &Path) -> Result<Vec<String>, BundleError> {
-    let (_, text) = read_config(&open_bundle(directory)?, directory)?;
-    let spec: Spec = serde_json::from_slice(&text).map_err(BundleError::ConfigInvalid)?;
-    Ok(overridden(&spec))
-}
-
-fn overridden(spec: &Spec) -> Vec<String> {
-    let mut all = Vec::new();
-    let mut say = |holds: bool, text: &str| {
-        if holds {
-            all.push(text.to_owned());
-        }
-    };
-    if let Some(process) = spec.process() {
-        say(
-            process.terminal().unwrap_or(false),
-            "process.terminal: a tool has no terminal",
-        );
-        say(
-            process.user().uid() == 0,
-            "process.user: root becomes an unprivileged user",
-        );
-        say(
-            process
-                .user()
-                .additional_gids()
-                .as_ref()
-                .is_some_and(|groups| !groups.is_empty()),
-            "process.user.additionalGids: a tool has no further groups",
-        );
-        say(
-            process.capabilities().as_ref().is_some_and(has_any),
-            "process.capabilities: a tool has none",
-        );
-        say(
-            process.no_new_privileges() != Some(true),
-            "process.noNewPrivileges: always set",
-        );
-        say(
-            process
-                .rlimits()
-                .as_ref()
-                .is_some_and(|limits| !limits.is_empty()),
-            "process.rlimits: replaced by the tool's limits",
-        );
-        say(
-            process.apparmor_profile().is_some() || process.selinux_label().is_some(),
-            "process.apparmorProfile, selinuxLabel: not applied",
-        );
-    }
-    say(
-        spec.root()
-            .as_ref()
-            .is_some_and(|root| root.readonly() != Some(true)),
-        "root.readonly: always true",
-    );
-    say(
-        spec.hooks().is_some(),
-        "hooks: not run, for they would run on the host",
-    );
-    for mount in spec.mounts().iter().flatten() {
-        let target = mount.destination().display();
-        let ours = root::MOUNT_POINTS
-            .iter()
-            .any(|ours| mount.destination() == Path::new(ours))
-            || mount.destination().starts_with("/dev");
-        say(
-            !ours,
-            &format!("mounts {target}: not made; grant a mount to the tool instead"),
-        );
-    }
-    if let Some(linux) = spec.linux() {
-        say(
-            linux.resources().is_some(),
-            "linux.resources: replaced by the tool's limits",
-        );
-        say(
-            linux.devices().as_ref().is_some_and(|d| !d.is_empty()),
-            "linux.devices: only null, zero, full, random, urandom and tty",
-        );
-        say(linux.seccomp().is_some(), "linux.seccomp: replaced");
-        say(
-            linux.sysctl().as_ref().is_some_and(|s| !s.is_empty()),
-            "linux.sysctl: not set",
-        );
-        say(
-            linux
-                .namespaces()
-                .iter()
-                .flatten()
-                .any(|namespace| namespace.path().is_some()),
-            "linux.namespaces: none of the host's is joined",
-        );
-        say(
-            linux.cgroups_path().is_some(),
-            "linux.cgroupsPath: replaced",
-        );
-        say(
-            linux.masked_paths().is_some() || linux.readonly_paths().is_some(),
-            "linux.maskedPaths, readonlyPaths: replaced by a longer list",
-        );
-    }
-    all
-}
-
-fn has_any(capabilities: &oci_spec::runtime::LinuxCapabilities) -> bool {
-    [
-        capabilities.bounding(),
-        capabilities.effective(),
-        capabilities.inheritable(),
-        capabilities.permitted(),
-        capabilities.ambient(),
-    ]
-    .into_iter()
-    .flatten()
-    .any(|set| !set.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A sparse file is of any size at no cost, but for whoever reads it.
-    #[test]
-    fn a_program_too_large_is_refused_before_it_is_read() {
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(4 * MAX_PROGRAM_BYTES).unwrap();
-        let refused = digest(b"", file);
-        assert!(matches!(refused, Err(BundleError::ProgramTooLarge)));
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(1 << 20).unwrap();
-        digest(b"", file).unwrap();
-    }
-
-    #[test]
-    fn every_setting_that_does_not_hold_is_named() {
-        let spec: Spec = serde_json::from_value(serde_json::json!({
-            "ociVersion": "1.0.2",
-            "root": {"path": "rootfs"},
-            "mounts": [
-                {"destination": "/proc", "type": "proc", "source": "proc"},
-                {"destination": "/host", "type": "bind", "source": "/"}
-            ],
-            "process": {
-                "terminal": true, "cwd": "/", "args": ["sh"], "user": {"uid": 0, "gid": 0},
-                "capabilities": {"bounding": ["CAP_KILL"]}
-            },
-            "hooks": {"prestart": [{"path": "/bin/true"}]},
-            "linux": {"namespaces": [{"type": "network", "path": "/proc/1/ns/net"}]}
-        }))
-        .unwrap();
-        let all = overridden(&spec).join("\n");
-        for word in [
-            "terminal",
-            "user",
-            "capabilities",
-            "noNewPrivileges",
-            "readonly",
-            "hooks",
-            "/host",
-            "namespaces",
-        ] {
-            assert!(all.contains(word), "{word} in {all}");
-        }
-        assert!(!all.contains("/proc:"), "{all}");
-    }
 }

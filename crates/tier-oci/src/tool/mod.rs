@@ -1,8 +1,10 @@
 //! What a tool is made of, checked and opened before anything is made.
 
 mod bundle;
+mod digest;
 mod image;
 mod lookup;
+mod overridden;
 mod program;
 mod root;
 mod users;
@@ -182,5 +184,5 @@ pub(crate) fn mount_points<'a>(targets: impl IntoIterator<Item = &'a str>) -> Ve
 /// # Errors
 /// If the bundle's `config.json` cannot be read.
 pub fn overridden(bundle: &Path) -> Result<Vec<String>, BoxError> {
-    Ok(bundle::overridden_by_hardening(bundle)?)
+    Ok(overridden::of_bundle(bundle)?)
 }

@@ -4,9 +4,9 @@
 //! is found out by starting one: [`prove`]; `axocoatl doctor` does.
 
 pub use axo_session::podman::{
-    Bridge, Cause, Combination, Finding, Host, Os, Plan, PodmanError, PodmanReadiness,
-    ProbeRequest, Probed, Progress, Proof, Repair, Step, Unready, detect, fix, manual_install_hint,
-    plan,
+    Bridge, Cause, Combination, Finding as PodmanFinding, Host, Os, Plan, PodmanError,
+    PodmanReadiness, ProbeRequest, Probed, Progress, Proof, Repair, Step, Unready, detect,
+    manual_install_hint, plan,
 };
 
 use axo_core::BoxError;
@@ -32,6 +32,20 @@ pub async fn ensure_ready() -> Result<(), IsolationError> {
 /// If podman cannot be run at all though it is there, or a directory of ours cannot be used.
 pub async fn prove(places: &Places, bridge: bool) -> Result<Probed, BoxError> {
     axo_session::prove(&places.data, bridge)
+        .await
+        .map_err(Into::into)
+}
+
+/// The same after repairing what can be repaired without a person: packages are installed and settings
+/// written, each told to `progress`.
+///
+/// # Errors
+/// As [`prove`], and if a step that was needed failed.
+pub async fn repair(
+    places: &Places,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<Probed, BoxError> {
+    axo_session::repair(&places.data, progress)
         .await
         .map_err(Into::into)
 }

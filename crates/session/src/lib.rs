@@ -36,7 +36,7 @@ pub use agent::AgentError;
 pub use devcontainer::{Devcontainer, DevcontainerError};
 pub use error::SessionError;
 pub use id::{SessionId, SessionName, SessionNameError};
-pub use means::prove;
+pub use means::{prove, repair};
 pub use record::{Record, RecordedLimits};
 pub use session::{Finished, Session};
 pub use sessions::{Collected, Damaged, SessionConfig, Sessions};

@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use crate::SessionError;
 use crate::container::Containers;
-use crate::podman::{self, Finding, Host, Podman, ProbeRequest, Probed, Unready};
+use crate::podman::{self, Finding, Host, Podman, ProbeRequest, Probed, Progress, Unready};
 use crate::table::{Table, private_directory};
 use crate::{agent_program, seccomp};
 
@@ -65,11 +65,26 @@ impl Means {
 /// # Errors
 /// If podman cannot be run at all though it is there, or the directory cannot be used.
 pub async fn prove(data: &Path, bridge: bool) -> Result<Probed, SessionError> {
-    let directory = data.join("sessions").join("shared");
+    Ok(podman::probe(&Host::of_process(), &request_of(data, bridge)?).await?)
+}
+
+/// The same after repairing what can be repaired without a person. Changes the host.
+///
+/// # Errors
+/// As [`prove`], and if a step that was needed failed.
+pub async fn repair(
+    data: &Path,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<Probed, SessionError> {
+    Ok(podman::fix(&Host::of_process(), &request_of(data, false)?, progress).await?)
+}
+
+fn request_of(data: &Path, bridge: bool) -> Result<ProbeRequest, SessionError> {
     private_directory(&data.join("sessions"))?;
+    let directory = data.join("sessions").join("shared");
     private_directory(&directory)?;
     let agent = agent_program::install(&directory)?;
-    Ok(podman::probe(&Host::of_process(), &request(&directory, &agent, bridge)).await?)
+    Ok(request(&directory, &agent, bridge))
 }
 
 fn request(directory: &Path, agent: &Path, bridge: bool) -> ProbeRequest {

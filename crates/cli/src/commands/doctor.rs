@@ -2,6 +2,7 @@
 
 mod directory;
 mod leftovers;
+mod podman;
 mod tools;
 
 use axocoatl_isolation::{Engine, Places, Proof, Readiness, Tier, TierProof};
@@ -25,6 +26,8 @@ enum State {
     Good(String),
     /// It was wrong and is repaired.
     Repaired(String),
+    /// It is not there, and not everybody needs it; the second text says how to get it.
+    Missing(String, String),
     /// It is wrong; the second text says what to do.
     Wrong(String, String),
 }
@@ -57,6 +60,8 @@ pub(super) async fn run(arguments: &args::Doctor, printer: &Printer) -> Exit {
         }
     };
     let proofs = engine.prove_in(home.path()).await;
+    let trial = Places::under(home.path());
+    findings.extend(podman::examine(&places, &trial, arguments.fix).await);
     show(&findings, &proofs, printer);
     let tiers_work = proofs.iter().all(|proof| is_well(&engine, proof));
     let all_good = findings
@@ -114,6 +119,9 @@ fn show(findings: &[Finding], proofs: &[TierProof], printer: &Printer) {
                 .map(|finding| match &finding.state {
                     State::Good(text) => json!({"what": finding.what, "state": "good", "detail": text}),
                     State::Repaired(text) => json!({"what": finding.what, "state": "repaired", "detail": text}),
+                    State::Missing(text, fix) => {
+                        json!({"what": finding.what, "state": "missing", "detail": text, "fix": fix})
+                    }
                     State::Wrong(text, fix) => {
                         json!({"what": finding.what, "state": "wrong", "detail": text, "fix": fix})
                     }
@@ -127,6 +135,7 @@ fn show(findings: &[Finding], proofs: &[TierProof], printer: &Printer) {
                 text.push_str(&match state {
                     State::Good(detail) => format!("good      {what}: {detail}\n"),
                     State::Repaired(detail) => format!("repaired  {what}: {detail}\n"),
+                    State::Missing(detail, fix) => format!("missing   {what}: {detail}\n          to have it: {fix}\n"),
                     State::Wrong(detail, fix) => format!("WRONG     {what}: {detail}\n          repair: {fix}\n"),
                 });
             }

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use axocoatl_isolation::{Places, Reaped, reap, reap_containers};
+use axocoatl_isolation::sessions::{Collected, SessionConfig, SessionError, Sessions};
+use axocoatl_isolation::{Places, Policy, Reaped, reap, reap_containers};
 use serde_json::json;
 
 use super::fail;
 use crate::args;
+use crate::convert;
 use crate::exit::Exit;
 use crate::printer::Printer;
 use crate::setup;
@@ -14,9 +16,13 @@ use crate::setup;
 /// Where cgroups are, for messages.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-pub(super) fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
+pub(super) async fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
     let places = match Places::of_process() {
         Ok(places) => places,
+        Err(error) => return fail(printer, &error, Exit::Failed),
+    };
+    let sessions = match sessions(&places, arguments.dry_run).await {
+        Ok(sessions) => sessions,
         Err(error) => return fail(printer, &error, Exit::Failed),
     };
     let mut places = vec![places.owners()];
@@ -38,6 +44,18 @@ pub(super) fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
         reaped.failed.push(failed);
         Vec::new()
     });
+    reaped.failed.extend(
+        sessions
+            .failed
+            .iter()
+            .map(|(id, error)| (PathBuf::from(id.container()), convert::chain(error))),
+    );
+    let ended: Vec<String> = sessions
+        .records
+        .iter()
+        .chain(&sessions.strays)
+        .map(ToString::to_string)
+        .collect();
     let verb = if arguments.dry_run {
         "would remove"
     } else {
@@ -49,6 +67,7 @@ pub(super) fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
                 "dry_run": arguments.dry_run,
                 "removed": reaped.removed,
                 "cgroups": cgroups,
+                "sessions": ended,
                 "living": reaped.living,
                 "failed": reaped.failed.iter().map(|(path, why)| json!({"path": path, "error": why})).collect::<Vec<_>>(),
             })
@@ -64,6 +83,9 @@ pub(super) fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
             for path in reaped.removed.iter().chain(&cgroups) {
                 text.push_str(&format!("\n{verb} {}", path.display()));
             }
+            for id in &ended {
+                text.push_str(&format!("\n{verb} session {id}, which has ended"));
+            }
             for (path, why) in &reaped.failed {
                 text.push_str(&format!("\nnot removed: {}: {why}", path.display()));
             }
@@ -75,4 +97,19 @@ pub(super) fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
     } else {
         Exit::Failed
     }
+}
+
+/// What ended sessions left, if this user ever had one.
+async fn sessions(places: &Places, dry_run: bool) -> Result<Collected, SessionError> {
+    if !places.data.join("sessions").is_dir() {
+        return Ok(Collected::default());
+    }
+    let policy = Policy::default();
+    let sessions = Sessions::open(SessionConfig {
+        images: places.images(),
+        data: places.data.clone(),
+        runtime: places.runtime.clone(),
+        policy,
+    })?;
+    sessions.gc(dry_run).await
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
             Command::Session(command) => session::run(command, &printer).await,
             Command::Tiers => tiers::run(&printer).await,
             Command::Doctor(arguments) => doctor::run(&arguments, &printer).await,
-            Command::Gc(arguments) => gc::run(&arguments, &printer),
+            Command::Gc(arguments) => gc::run(&arguments, &printer).await,
             Command::Completions { .. } if arguments.json => {
                 fail(&printer, &NoJson, Exit::CommandLine)
             }

@@ -305,8 +305,30 @@ impl Call<'_> {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         confine(&mut command, self.pass.as_ref());
+        let _occupied = occupy(self.pass.as_ref())?;
         command.spawn()
     }
+}
+
+/// Takes the numbers up to the one that a passed descriptor gets, so that nothing of the library's own
+/// is there when the program starts. They are given back when dropped.
+#[cfg(unix)]
+fn occupy(pass: Option<&Passed>) -> std::io::Result<Vec<std::fs::File>> {
+    use std::os::fd::AsRawFd as _;
+    let mut taken = Vec::new();
+    while pass.is_some() {
+        let file = std::fs::File::open("/dev/null")?;
+        if file.as_raw_fd() > 3 {
+            break;
+        }
+        taken.push(file);
+    }
+    Ok(taken)
+}
+
+#[cfg(not(unix))]
+fn occupy(_: Option<&Passed>) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// A descriptor for a program.
@@ -331,8 +353,7 @@ fn confine(command: &mut Command, pass: Option<&Passed>) {
     command.process_group(0).current_dir("/");
     let pass = pass.map(|pass| pass.as_raw_fd());
     // SAFETY: the closure makes system calls alone, which are async-signal-safe, and touches no memory.
-    // Number 3 is not the pipe by which the library tells that exec failed: it is taken before, at the
-    // latest by the descriptor that is passed, which got the lowest number that was free.
+    // Number 3 is not the pipe by which the library tells that exec failed: see [`occupy`].
     unsafe {
         command.pre_exec(move || {
             let closed = libc::syscall(

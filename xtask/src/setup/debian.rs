@@ -42,6 +42,10 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("crun", Sign::Program("crun")),
     ("bubblewrap", Sign::Program("bwrap")),
     ("podman", Sign::Program("podman")),
+    (
+        "golang-github-containers-common",
+        Sign::File("/usr/share/containers/seccomp.json"),
+    ),
     ("uidmap", Sign::Program("newuidmap")),
     ("skopeo", Sign::Program("skopeo")),
     ("umoci", Sign::Program("umoci")),

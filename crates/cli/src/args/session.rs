@@ -74,7 +74,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "REF", value_parser = NonEmptyStringValueParser::new())]
     #[arg(required_unless_present = "devcontainer")]
     pub(crate) image: Option<String>,
-    /// What to call it, [a-z0-9][a-z0-9_-]*
+    /// What to call it: a-z, 0-9, _ and -
     #[arg(long)]
     pub(crate) name: Option<SessionName>,
     /// The directory to work in: it is in the session at its own path, and can be written there

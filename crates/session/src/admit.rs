@@ -237,14 +237,14 @@ fn directory(path: &Path) -> Result<PathBuf, Refused> {
     if !resolved.is_dir() {
         return Err(refused("it is no directory".to_owned()));
     }
+    if SYSTEM_TREES.iter().any(|tree| resolved.starts_with(tree)) {
+        return Err(refused("it belongs to the system".to_owned()));
+    }
     let home = std::env::home_dir();
     let whole = NEVER_WHOLE.iter().map(Path::new).chain(home.as_deref());
     let holds = |inner: &Path| inner.starts_with(&resolved);
     if whole.clone().any(holds) || SYSTEM_TREES.iter().any(|tree| holds(Path::new(tree))) {
         return Err(refused("it holds more than one's work".to_owned()));
-    }
-    if SYSTEM_TREES.iter().any(|tree| resolved.starts_with(tree)) {
-        return Err(refused("it belongs to the system".to_owned()));
     }
     // podman's option for a mount is a text with colons and commas.
     let text = resolved

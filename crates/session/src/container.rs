@@ -33,6 +33,9 @@ const DEV_CAPABILITIES: [&str; 8] = [
     "SETUID",
 ];
 
+/// How long after the total time an agent may still be ending what runs: its own grace, and more.
+const AGENTS_END: u64 = 10;
+
 /// How long podman may take to make or remove a container. It waits for its storage's lock.
 const MAKE: Duration = Duration::from_secs(120);
 /// How long podman may take to tell something.
@@ -157,8 +160,10 @@ impl Containers {
                 &format!("{directory}:rw,nosuid,nodev,mode=1777,size={size}"),
             );
         }
-        // Enforced by podman's monitor, whatever becomes of us and of the agent.
-        list.option("--timeout", &limits.total.to_string());
+        // Enforced by podman's monitor, whatever becomes of us and of the agent, which does it first
+        // and says so.
+        let timeout = limits.total.saturating_add(AGENTS_END);
+        list.option("--timeout", &timeout.to_string());
 
         match record.network {
             Network::None => list.option("--network", "none"),

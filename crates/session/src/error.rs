@@ -19,7 +19,9 @@ pub enum SessionError {
     #[error("{0:?} is the beginning of several sessions' ids; write more of it")]
     Ambiguous(String),
     /// The name is taken.
-    #[error("there is a session {0} already; choose another name, or `axocoatl session rm {0}`")]
+    #[error(
+        "there is a session {0}, which has not ended; choose another name, or `axocoatl session rm {0}`"
+    )]
     NameTaken(String),
     /// It is not in a state for that.
     #[error("session {called} is {state}{}; {fix}", .why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default())]

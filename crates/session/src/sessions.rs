@@ -14,7 +14,7 @@ use crate::lifecycle::Lifecycle;
 use crate::means::Means;
 use crate::record::{ImageFacts, Record};
 use crate::table::Table;
-use crate::{Session, SessionError, SessionId};
+use crate::{Session, SessionError, SessionId, SessionName};
 
 /// How long a setup command may take.
 const SETUP: Duration = Duration::from_secs(1800);
@@ -96,11 +96,7 @@ impl Sessions {
         progress: Arc<dyn Progress>,
     ) -> Result<Session, SessionError> {
         let spec = admitted.spec();
-        if let Some(name) = &spec.name
-            && self.named(name.as_str())?.is_some()
-        {
-            return Err(SessionError::NameTaken(name.to_string()));
-        }
+        self.check_name(spec.name.as_ref())?;
         for port in &spec.ports {
             TcpListener::bind(port.address()).map_err(|source| SessionError::Port {
                 port: port.host,
@@ -110,10 +106,23 @@ impl Sessions {
         }
         // Before anything is fetched: without podman there is no session.
         self.inner.means.containers().await?;
+        let (image, rootfs) = self.image(&spec.image, progress).await?;
         let id = SessionId::random();
-        let (image, rootfs) = self.image(&spec.image, &id, progress).await?;
-        let record = Record::new(id, spec, facts(&image));
-        let turn = self.inner.table.add(&record)?;
+        let record = Record::new(id.clone(), spec, facts(&image));
+        let turn = {
+            // Fetching takes long: somebody else may have been quicker.
+            let _naming = self.inner.table.lock_names()?;
+            self.check_name(spec.name.as_ref())?;
+            self.inner.table.add(&record)?
+        };
+        // After the record, so that no `gc` takes the pin for nobody's; until then `rootfs` holds it.
+        if let Err(source) = self.store()?.pin(&rootfs, id.as_str()) {
+            self.inner.table.remove(&id)?;
+            return Err(SessionError::Image {
+                reference: spec.image.clone(),
+                source: source.into(),
+            });
+        }
         let session = self.take_on(record);
         session.start(rootfs.path().to_owned(), turn).await?;
         for command in &spec.setup {
@@ -124,6 +133,20 @@ impl Sessions {
             }
         }
         Ok(session)
+    }
+
+    /// A name can be given again once its session has ended.
+    fn check_name(&self, name: Option<&SessionName>) -> Result<(), SessionError> {
+        match name {
+            Some(name)
+                if self
+                    .named(name.as_str())?
+                    .is_some_and(|named| !named.state.is_end()) =>
+            {
+                Err(SessionError::NameTaken(name.to_string()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The session of this name, id, or beginning of an id, adopted if this process did not know it.
@@ -205,11 +228,10 @@ impl Sessions {
         Session::new(self.inner.table.clone(), life)
     }
 
-    /// The image, pinned for the session, and its root file system; fetched if the policy trusts it.
+    /// The image and its root file system; fetched if the policy trusts it.
     async fn image(
         &self,
         reference: &str,
-        id: &SessionId,
         progress: Arc<dyn Progress>,
     ) -> Result<(Image, Rootfs), SessionError> {
         let problem = |source: ImageError| SessionError::Image {
@@ -238,10 +260,8 @@ impl Sessions {
             }
             Err(error) => return Err(problem(error)),
         };
-        let pin = id.to_string();
         let unpacking = tokio::task::spawn_blocking(move || {
             let rootfs = store.rootfs(&image, &*progress)?;
-            store.pin(&rootfs, &pin)?;
             Ok((image, rootfs))
         });
         match unpacking.await {

@@ -85,19 +85,19 @@ impl Table {
         Ok(turn)
     }
 
+    /// Held from looking whether a name is free to giving it: for a moment.
+    pub(crate) fn lock_names(&self) -> Result<File, SessionError> {
+        let path = self.records.join("names.lock");
+        let lock = open_lock(&path)?;
+        flock(&lock, FlockOperation::LockExclusive)
+            .map_err(|e| SessionError::disk("locking", &path)(e.into()))?;
+        Ok(lock)
+    }
+
     /// The lock of a session; `None` while somebody else has it.
     pub(crate) fn take_turn(&self, id: &SessionId) -> Result<Option<Turn>, SessionError> {
         let path = self.directory(id).join("lock");
-        let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
-        let lock = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(nofollow)
-            .open(&path)
-            .map_err(SessionError::disk("locking", &path))?;
+        let lock = open_lock(&path)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Turn { _lock: lock })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -215,6 +215,19 @@ pub(crate) fn private_directory(path: &Path) -> Result<(), SessionError> {
         return Err(SessionError::NotOurs(path.to_owned()));
     }
     Ok(())
+}
+
+fn open_lock(path: &Path) -> Result<File, SessionError> {
+    let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(nofollow)
+        .open(path)
+        .map_err(SessionError::disk("locking", path))
 }
 
 fn make(path: &Path) -> Result<(), SessionError> {

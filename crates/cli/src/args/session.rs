@@ -47,7 +47,7 @@ pub(crate) enum Session {
         /// What to copy: PATH of this host, or SESSION:PATH.
         #[arg(value_name = "FROM")]
         from: String,
-        /// Where to: PATH of this host, or SESSION:PATH. It must not be there yet
+        /// Where to: PATH of this host, or SESSION:PATH. A directory, or a file of this host, must not be there yet
         #[arg(value_name = "TO")]
         to: String,
     },
@@ -102,7 +102,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     #[arg(default_missing_value = ".devcontainer/devcontainer.json")]
     pub(crate) devcontainer: Option<PathBuf>,
-    /// Let the devcontainer.json run its setup commands
+    /// Run the setup commands of the devcontainer.json, and those of --setup beside it
     #[arg(long, requires = "devcontainer")]
     pub(crate) allow_setup: bool,
     #[command(flatten)]

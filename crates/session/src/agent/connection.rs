@@ -31,7 +31,7 @@ pub(crate) enum Endpoint {
     },
 }
 
-/// A connection whose request was sent and whose hello was heard.
+/// A connection whose request was sent.
 pub(super) struct Connection {
     pub(super) receiver: Receiver,
     pub(super) sender: Sender,
@@ -55,8 +55,16 @@ pub(super) struct Sender {
 }
 
 impl Endpoint {
-    /// Sends `request` over a new connection.
+    /// Sends `request` over a new connection, and hears the agent's hello.
     pub(super) async fn ask(&self, request: &Request) -> Result<Connection, AgentError> {
+        let mut connection = self.send(request).await?;
+        connection.version = connection.receiver.hello().await?;
+        Ok(connection)
+    }
+
+    /// Sends `request` over a new connection, whose hello is still to be heard: the agent sends it
+    /// with its first reply, and replies to some requests only after their input.
+    pub(super) async fn send(&self, request: &Request) -> Result<Connection, AgentError> {
         let (read, write) = self.connect().await?;
         let mut connection = Connection {
             receiver: Receiver::new(read),
@@ -66,7 +74,6 @@ impl Endpoint {
         let mut opening = Hello::new(env!("CARGO_PKG_VERSION")).to_frame()?;
         opening.extend(request.to_frame()?);
         connection.sender.write(&opening).await?;
-        connection.version = connection.receiver.hello().await?;
         Ok(connection)
     }
 
@@ -116,7 +123,7 @@ impl Receiver {
         }
     }
 
-    async fn hello(&mut self) -> Result<String, AgentError> {
+    pub(super) async fn hello(&mut self) -> Result<String, AgentError> {
         let kind = self.frame(Some(ANSWER)).await?;
         if kind != Kind::Hello {
             return Err(AgentError::Unexpected { answer: "no Hello" });

@@ -7,7 +7,7 @@ use axo_guest_proto::{Code, Failure, Kind, MAX_PAYLOAD, Message as _, Reply, Req
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::AgentError;
-use super::connection::{Connection, Endpoint};
+use super::connection::{Connection, Endpoint, Receiver};
 
 /// Files beneath one directory of a session. Paths are relative to it.
 #[derive(Clone, Debug)]
@@ -160,7 +160,7 @@ impl Files {
             make_parents: false,
             no_follow: true,
         });
-        let connection = self.endpoint.ask(&request).await?;
+        let connection = self.endpoint.send(&request).await?;
         let Connection {
             mut receiver,
             mut sender,
@@ -174,19 +174,16 @@ impl Files {
                 .map_err(AgentError::host("reading what is to be written"))?;
             if let Err(error) = sender.input(&chunk[..read]).await {
                 // It has said why before it closed.
-                return Err(match receiver.reply().await {
-                    Ok(reply) => AgentError::unexpected(&reply),
-                    Err(_) => error,
+                return Err(match written(&mut receiver).await {
+                    Err(why @ AgentError::Failed(_)) => why,
+                    _ => error,
                 });
             }
             if read == 0 {
                 break;
             }
         }
-        match receiver.reply().await? {
-            Reply::Written { bytes } => Ok(bytes),
-            other => Err(AgentError::unexpected(&other)),
-        }
+        written(&mut receiver).await
     }
 
     /// What is in a directory, `depth` directories deep, `limit` entries at most.
@@ -338,6 +335,15 @@ impl Files {
 
     async fn done(&self, request: &Request) -> Result<(), AgentError> {
         self.endpoint.ask(request).await?.done().await
+    }
+}
+
+/// What the agent says when it has heard all of a file.
+async fn written(receiver: &mut Receiver) -> Result<u64, AgentError> {
+    receiver.hello().await?;
+    match receiver.reply().await? {
+        Reply::Written { bytes } => Ok(bytes),
+        other => Err(AgentError::unexpected(&other)),
     }
 }
 

@@ -1,2 +1,10 @@
 #![cfg(test)]
-//! x.
+//! Sessions as their callers meet them: real podman, a real agent, an image made of busybox.
+
+mod adoption;
+mod files;
+mod limits;
+mod posture;
+mod processes;
+mod rules;
+mod site;

@@ -16,7 +16,7 @@ use crate::progress::Bars;
 pub(super) async fn run(arguments: args::Create, printer: &Printer) -> Result<Exit, Failed> {
     let (sessions, mut policy) = sessions()?;
     allow(&mut policy, &arguments);
-    let spec = spec(arguments)?;
+    let spec = spec(arguments, &policy)?;
     let admitted =
         admit(spec, &policy).map_err(axocoatl_isolation::sessions::SessionError::from)?;
     let session = sessions.create(&admitted, Arc::new(Bars::new())).await?;
@@ -35,7 +35,7 @@ fn allow(policy: &mut Policy, arguments: &args::Create) {
     };
 }
 
-fn spec(arguments: args::Create) -> Result<SessionSpec, Failed> {
+fn spec(arguments: args::Create, policy: &Policy) -> Result<SessionSpec, Failed> {
     let from_file = match &arguments.devcontainer {
         Some(path) => {
             Devcontainer::read(path).map_err(|error| Failed::CommandLine(Box::new(error)))?
@@ -65,7 +65,13 @@ fn spec(arguments: args::Create) -> Result<SessionSpec, Failed> {
             files: given.files.unwrap_or(d.files),
             scratch: given.scratch.unwrap_or(d.scratch),
             idle: given.idle.unwrap_or(d.idle),
-            total: given.total.unwrap_or(d.total),
+            // As for tools: a default is lowered to the ceiling, what was typed is not.
+            total: given.total.unwrap_or_else(|| {
+                policy
+                    .sessions
+                    .total
+                    .map_or(d.total, |most| d.total.min(most))
+            }),
         },
         environment,
         labels: arguments.label.into_iter().collect(),

@@ -4,34 +4,31 @@
 #![no_main]
 
 use std::fs;
-use std::path::Path;
 
-use axo_image::{Silent, Store, StoreOptions};
+use axo_image::Silent;
+use axocoatl_fuzz::{entries, told_shortly, with_store};
 
-const LIMIT: u64 = 1 << 20;
 const BLOCK: usize = 512;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let home = tempfile::tempdir().expect("a directory");
-    let options = StoreOptions {
-        max_unpacked_bytes: LIMIT,
-        max_files: 1000,
-    };
-    let store = Store::open_with(&home.path().join("store"), options).expect("a store");
-    let source = home.path().join("source");
-    fs::write(&source, with_checksums(bytes)).expect("a file");
-    match store.import(&source, None, &Silent) {
-        Ok(image) => {
-            if let Err(error) = store.rootfs(&image, &Silent) {
-                axocoatl_fuzz::told_shortly(&error);
+    with_store(|store| {
+        let source = store.root().join("source");
+        fs::write(&source, with_checksums(bytes)).expect("a file");
+        let before = entries(store.root());
+        match store.import(&source, None, &Silent) {
+            Ok(image) => {
+                if let Err(error) = store.rootfs(&image, &Silent) {
+                    told_shortly(&error);
+                }
+                assert!(store.remove(&image.digest).expect("it is there").image);
             }
-            assert!(store.remove(&image.digest).expect("it is there").image);
+            Err(error) => told_shortly(&error),
         }
-        Err(error) => axocoatl_fuzz::told_shortly(&error),
-    }
-    for part in ["blobs/sha256", "images", "staging", "partial"] {
-        assert!(is_empty(&store.root().join(part)), "{part}");
-    }
+        assert_eq!(entries(store.root()), before);
+        for part in ["blobs/sha256", "images", "staging", "partial", "rootfs"] {
+            assert!(entries(store.root().join(part)).is_empty(), "{part}");
+        }
+    });
 });
 
 fn with_checksums(bytes: &[u8]) -> Vec<u8> {
@@ -48,11 +45,4 @@ fn with_checksums(bytes: &[u8]) -> Vec<u8> {
         start += BLOCK + size.min(bytes.len()).next_multiple_of(BLOCK);
     }
     bytes
-}
-
-fn is_empty(directory: &Path) -> bool {
-    fs::read_dir(directory)
-        .expect("a directory")
-        .next()
-        .is_none()
 }

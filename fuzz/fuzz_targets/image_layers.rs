@@ -5,16 +5,14 @@
 //! symlinks, and in whiteouts.
 #![no_main]
 
-use std::fs::{self, File, Metadata};
-use std::os::fd::AsRawFd;
+use std::env;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::path::Path;
 
-use axo_image::{Store, StoreOptions, bounds, fuzzing};
+use axo_image::{ImageError, bounds, fuzzing};
+use axocoatl_fuzz::{MAX_UNPACKED_BYTES, entries, told_shortly, with_store};
 use tar::{EntryType, Header};
-
-const LIMIT: u64 = 1 << 20;
 
 const PARTS: [&str; 16] = [
     "a",
@@ -28,8 +26,8 @@ const PARTS: [&str; 16] = [
     ".wh..wh..opq",
     "proc",
     "tmp",
-    // From a root file system in staging.
-    "../../../../outside",
+    // From a root file system in staging to the store.
+    "../../..",
     "secret",
     "d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d",
     "a name that takes so much room that no header of a tar has enough of it for two of them in a path",
@@ -51,49 +49,66 @@ const KINDS: [EntryType; 8] = [
 /// another layer.
 const ENTRY: usize = 8;
 
-/// One store for all runs. Its directory is left: the system's temporary files are cleared anyway.
-static HOME: LazyLock<(PathBuf, Store)> = LazyLock::new(|| {
-    let home = tempfile::tempdir().expect("a directory").keep();
-    fs::create_dir(home.join("outside")).expect("a directory");
-    fs::write(home.join("outside/secret"), "canary").expect("a file");
-    let options = StoreOptions {
-        max_unpacked_bytes: LIMIT,
-        max_files: 1000,
-    };
-    let store = Store::open_with(&home.join("store"), options).expect("a store");
-    (home, store)
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let all: Vec<&[u8]> = bytes.chunks_exact(ENTRY).collect();
+    let layers: Vec<_> = all.chunk_by(|_, next| next[0] < 0x80).map(layer).collect();
+    with_store(|store| {
+        let secret = store.root().join("secret");
+        fs::write(&secret, "canary").expect("a file");
+        let before = entries(store.root());
+        let outside = fs::metadata(&secret).expect("it is there");
+        fuzzing::unpack(store, &layers, |root, unpacked| {
+            look(root, unpacked, &outside)
+        })
+        .expect("the disk works");
+        assert_eq!(fs::read(&secret).expect("it is there"), b"canary");
+        assert_eq!(entries(store.root()), before);
+        assert!(entries(store.root().join("staging")).is_empty());
+    });
 });
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let (home, store) = &*HOME;
-    let outside = home.join("outside");
-    let secret = fs::metadata(outside.join("secret")).expect("it is there");
-    let entries: Vec<&[u8]> = bytes.chunks_exact(ENTRY).collect();
-    let layers = entries.chunk_by(|_, next| next[0] < 0x80).map(layer);
-    fuzzing::unpack(store, &layers.collect::<Vec<_>>(), |root, unpacked| {
-        match &unpacked {
-            Ok(()) => {
-                let mounts = ["proc", "sys", "dev", "tmp"].map(|name| root.join(name));
-                assert!(mounts.iter().all(|path| is_directory(path)));
-            }
-            Err(error) => axocoatl_fuzz::told_shortly(error),
+fn look(root: &Path, unpacked: Result<(), ImageError>, outside: &Metadata) {
+    match unpacked {
+        Ok(()) => {
+            let mounts = ["proc", "sys", "dev", "tmp"].map(|name| root.join(name));
+            assert!(
+                mounts
+                    .iter()
+                    .all(|path| path.is_dir() && !path.is_symlink())
+            );
         }
-        if root.exists() {
-            assert!(bytes_below(root, 0, &secret) <= LIMIT);
-        }
-    })
-    .expect("the disk works");
-    let secret = fs::read(outside.join("secret")).expect("it is there");
-    assert_eq!(secret, b"canary");
-    for (directory, entries) in [
-        (outside, 1),
-        (home.clone(), 2),
-        (home.join("store/staging"), 0),
-    ] {
-        let found = fs::read_dir(&directory).expect("a directory").count();
-        assert_eq!(found, entries, "{}", directory.display());
+        Err(error) => told_shortly(&error),
     }
-});
+    if env::set_current_dir(root).is_ok() {
+        assert!(bytes_here(0, outside) <= MAX_UNPACKED_BYTES);
+    }
+    env::set_current_dir("/").expect("it is there");
+}
+
+/// Bytes of all files below the working directory, each of which must be one that an image may
+/// have. Whole paths may be longer than any system call takes.
+fn bytes_here(depth: usize, outside: &Metadata) -> u64 {
+    assert!(depth <= bounds::MAX_DEPTH);
+    let mut bytes = 0;
+    for name in entries(".") {
+        let metadata = fs::symlink_metadata(&name).expect("it is there");
+        let kind = metadata.file_type();
+        let is_known = kind.is_file() || kind.is_dir() || kind.is_symlink();
+        assert!(is_known, "{name} is {kind:?}");
+        assert!(kind.is_symlink() || metadata.mode() & 0o6000 == 0, "{name}");
+        let same = (metadata.dev(), metadata.ino()) == (outside.dev(), outside.ino());
+        assert!(!same, "{name} is a file outside");
+        if kind.is_dir() {
+            env::set_current_dir(&name).expect("it is there");
+            bytes += bytes_here(depth + 1, outside);
+            env::set_current_dir("..").expect("it is there");
+        } else if kind.is_file() {
+            // Each of its names has a part.
+            bytes += metadata.len() / metadata.nlink();
+        }
+    }
+    bytes
+}
 
 fn layer(entries: &[&[u8]]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
@@ -140,38 +155,4 @@ fn long(tar: &mut tar::Builder<Vec<u8>>, kind: EntryType, text: &str) {
 fn set(field: &mut [u8], text: &str) {
     let count = text.len().min(field.len());
     field[..count].copy_from_slice(&text.as_bytes()[..count]);
-}
-
-fn is_directory(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
-}
-
-/// Bytes of all files, each of which must be one that an image may have.
-fn bytes_below(directory: &Path, depth: usize, outside: &Metadata) -> u64 {
-    assert!(depth <= bounds::MAX_DEPTH);
-    // Whole paths may be longer than any system call takes.
-    let open = File::open(directory).expect("a directory");
-    let here = Path::new("/proc/self/fd").join(open.as_raw_fd().to_string());
-    let mut bytes = 0;
-    for entry in fs::read_dir(&here).expect("a directory") {
-        let path = here.join(entry.expect("an entry").file_name());
-        let metadata = fs::symlink_metadata(&path).expect("it is there");
-        let kind = metadata.file_type();
-        assert!(
-            kind.is_file() || kind.is_dir() || kind.is_symlink(),
-            "{kind:?}"
-        );
-        assert!(kind.is_symlink() || metadata.mode() & 0o6000 == 0);
-        assert_ne!(
-            (metadata.dev(), metadata.ino()),
-            (outside.dev(), outside.ino())
-        );
-        if kind.is_dir() {
-            bytes += bytes_below(&path, depth + 1, outside);
-        } else if kind.is_file() {
-            // Each of its names has a part.
-            bytes += metadata.len() / metadata.nlink();
-        }
-    }
-    bytes
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axo_core::{Finished, OutputFile, PlacedCall, Termination, Usage};
 use axo_runner::{Exited, Launch, OutputFound, Status};
@@ -44,9 +44,7 @@ pub(crate) async fn run(
     let running = waiting
         .start(call.input().text().as_bytes(), launch, limit)
         .await?;
-    let started = Instant::now();
     let (exit, ended) = running.attend(call.limits().wall).await?;
-    let wall = started.elapsed();
     let exited = exit.exited;
     let finished = Finished {
         termination: termination(exit.stopped, &exited),
@@ -54,7 +52,7 @@ pub(crate) async fn run(
         stderr: exit.stderr,
         output_file: read_output(&exited.output, exit.output, limit as u64).await,
         usage: Usage {
-            wall,
+            wall: exit.wall,
             cpu: exited.cpu_micros.map(Duration::from_micros),
             peak_memory: exited.peak_memory,
             fuel: None,

@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axo_runner::{Exited, Launch, Prepare, Reply, Request};
 
@@ -82,10 +82,13 @@ impl Waiting {
         drop(file);
         stdout.limit(output_limit);
         stderr.limit(output_limit);
+        // The answer comes when the tool runs already, and on a busy host late.
+        let started = Instant::now();
         runner.tell(&Request::Start(launch), &[]).await?;
         match runner.answer().await? {
             (Reply::Started, _) => Ok(Running {
                 runner,
+                started,
                 stdout,
                 stderr,
             }),
@@ -97,6 +100,7 @@ impl Waiting {
 /// A container whose tool runs.
 pub(crate) struct Running {
     runner: Runner,
+    started: Instant,
     stdout: Stream,
     stderr: Stream,
 }
@@ -112,6 +116,8 @@ pub(crate) struct Exit {
     /// What it was stopped for, if it was.
     pub(crate) stopped: Option<Stopped>,
     pub(crate) exited: Exited,
+    /// How long it ran.
+    pub(crate) wall: Duration,
     /// The output file, if the runner found one.
     pub(crate) output: Option<File>,
     pub(crate) stdout: Vec<u8>,
@@ -123,6 +129,7 @@ impl Running {
     pub(crate) async fn attend(self, wall: Duration) -> Result<(Exit, Ended), RunnerError> {
         let Self {
             runner,
+            started,
             mut stdout,
             mut stderr,
         } = self;
@@ -130,6 +137,7 @@ impl Running {
         let exit = Exit {
             stopped,
             exited,
+            wall: started.elapsed(),
             output,
             stdout: stdout.into_kept(),
             stderr: stderr.into_kept(),

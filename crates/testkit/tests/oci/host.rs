@@ -127,6 +127,20 @@ pub(crate) fn kill(pid: u32) {
     let _ = kill_process(pid, Signal::KILL);
 }
 
+/// What a process is and waits for, for who reads that it should be gone.
+pub(crate) fn describe(pid: u32) -> String {
+    let read = |file: &str| {
+        let text = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        String::from_utf8_lossy(&text).replace(['\0', '\n', '\t'], " ")
+    };
+    let [stat, wait, kernel, cgroup] = ["stat", "wchan", "syscall", "cgroup"].map(read);
+    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    format!(
+        "{pid} executes {}, waits in {wait} ({kernel}), is in {cgroup}, stat {stat}",
+        program.display()
+    )
+}
+
 /// The cgroups of our sandboxes.
 pub(crate) fn cgroups() -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();

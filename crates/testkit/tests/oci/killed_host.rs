@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::host::{
-    SOON, alone, cgroups, gc, kill, lost, marked, none_within, orphans, runners, unowned,
+    SOON, alone, cgroups, describe, gc, kill, lost, marked, none_within, orphans, runners, unowned,
 };
 use crate::site::{Dice, Site, TOOL_NAME, block_on, call, engine};
 
@@ -156,15 +156,19 @@ fn a_host_process_killed_with_its_runners_leaves_cgroups_that_gc_removes() {
         host.process.wait().unwrap();
         // Tools, and containers that were being made.
         let living = || &host.marked() | &orphans();
-        while !living().is_empty() && killed.elapsed() < SOON {
+        let left = loop {
+            let found = living();
+            if found.is_empty() || killed.elapsed() >= SOON {
+                break found;
+            }
             std::thread::sleep(Duration::from_millis(5));
-        }
+        };
         slowest = slowest.max(killed.elapsed());
-        let left = living();
+        let who: Vec<String> = left.iter().map(|pid| describe(*pid)).collect();
         found += gc(site.path(), false).len();
         let after_gc = living();
         if !left.is_empty() {
-            live.push(format!("{number}: {left:?}, after gc {after_gc:?}"));
+            live.push(format!("{number}: {who:?}, after gc {after_gc:?}"));
             after_gc.into_iter().for_each(kill);
             none_within(SOON, "they live", living);
             gc(site.path(), false);

@@ -46,11 +46,12 @@ fn a_call_whose_runner_is_killed_ends_at_once_and_its_cgroup_is_removed() {
             (error, killed.elapsed(), killed, groups)
         });
         println!("the call ended after {took:?}: {}", chain(&error));
-        while !marked(&mark).is_empty() && killed.elapsed() < SOON {
+        let mut living = marked(&mark);
+        while !living.is_empty() && killed.elapsed() < SOON {
             std::thread::sleep(Duration::from_millis(5));
+            living = marked(&mark);
         }
-        println!("its tool: {:?} after {:?}", marked(&mark), killed.elapsed());
-        let lives = !marked(&mark).is_empty();
+        println!("its tool: {living:?} after {:?}", killed.elapsed());
         assert!(!groups.is_empty());
         // The engine sees that its runner is gone, and removes them.
         none_within(5 * SOON, "cgroups are left", || {
@@ -58,7 +59,7 @@ fn a_call_whose_runner_is_killed_ends_at_once_and_its_cgroup_is_removed() {
             left.map(|path| (path.clone(), holders(path))).collect()
         });
         none_within(SOON, "gc spares a tool", || marked(&mark));
-        if lives {
+        if !living.is_empty() {
             outlived.push(number);
         }
     }

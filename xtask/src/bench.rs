@@ -13,6 +13,8 @@ pub(crate) enum Bench {
     Wasm(Arguments),
     /// The container tier, beside runc, youki, bubblewrap and podman
     Oci(Arguments),
+    /// Sessions, beside `podman exec`
+    Session(Arguments),
 }
 
 #[derive(clap::Args)]
@@ -29,6 +31,7 @@ pub(crate) fn run(shell: &Shell, bench: &Bench) -> Result<()> {
     let (suite, arguments) = match bench {
         Bench::Wasm(arguments) => ("wasm", arguments),
         Bench::Oci(arguments) => ("oci", arguments),
+        Bench::Session(arguments) => ("session", arguments),
     };
     // Without a peer the numbers of our own are still worth having.
     if let Err(error) = setup::run(

@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axo_core::{CpuShare, Size};
 use serde::Deserialize;
 
+use crate::in_flight::is_being_made;
 use crate::podman::{Combination, Limits, Podman};
 use crate::record::Record;
 use crate::spec::{Network, Profile};
@@ -38,6 +39,8 @@ const AGENTS_END: u64 = 10;
 
 /// How long podman may take to make or remove a container. It waits for its storage's lock.
 const MAKE: Duration = Duration::from_secs(120);
+/// How often it is looked whether podman is done.
+const GLANCE: Duration = Duration::from_millis(50);
 /// How long podman may take to tell something.
 const TELL: Duration = Duration::from_secs(30);
 
@@ -242,6 +245,11 @@ impl Containers {
 
     /// Kills and removes a session's container, if there is one.
     pub(crate) async fn remove(&self, id: &SessionId) -> Result<(), SessionError> {
+        // One whose caller was killed goes on, and would be done with it just after we look.
+        let started = Instant::now();
+        while is_being_made(&id.container()) && started.elapsed() < MAKE {
+            tokio::time::sleep(GLANCE).await;
+        }
         let arguments = ["rm", "--force", "--ignore", "--time", "0", &id.container()];
         self.podman.run(arguments, MAKE).await?.succeeded()?;
         Ok(())

@@ -20,6 +20,7 @@ mod container;
 mod devcontainer;
 mod error;
 mod id;
+mod in_flight;
 mod lifecycle;
 mod means;
 pub mod podman;

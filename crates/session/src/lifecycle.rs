@@ -39,6 +39,17 @@ enum Request {
     Start {
         rootfs: PathBuf,
         turn: Turn,
+        answer: oneshot::Sender<Result<Turn, SessionError>>,
+    },
+    /// It is set up.
+    Open {
+        turn: Turn,
+        answer: oneshot::Sender<Result<(), SessionError>>,
+    },
+    /// It cannot be set up: end it.
+    Abandon {
+        turn: Turn,
+        why: String,
         answer: oneshot::Sender<Result<(), SessionError>>,
     },
     /// Find out what has become of it.
@@ -91,13 +102,26 @@ impl Lifecycle {
         self.record.clone()
     }
 
-    pub(crate) async fn start(&self, rootfs: PathBuf, turn: Turn) -> Result<(), SessionError> {
+    /// Makes the container, and returns the turn when its agent answers. Whoever has the turn then
+    /// sets the session up; without it, what is not ready is taken for abandoned.
+    pub(crate) async fn start(&self, rootfs: PathBuf, turn: Turn) -> Result<Turn, SessionError> {
         self.ask(|answer| Request::Start {
             rootfs,
             turn,
             answer,
         })
         .await
+    }
+
+    /// Makes the session ready.
+    pub(crate) async fn open(&self, turn: Turn) -> Result<(), SessionError> {
+        self.ask(|answer| Request::Open { turn, answer }).await
+    }
+
+    /// Ends a session that could not be set up.
+    pub(crate) async fn abandon(&self, turn: Turn, why: String) -> Result<(), SessionError> {
+        self.ask(|answer| Request::Abandon { turn, why, answer })
+            .await
     }
 
     pub(crate) async fn look(&self) -> Result<(), SessionError> {
@@ -108,10 +132,10 @@ impl Lifecycle {
         self.ask(|answer| Request::Stop { grace, answer }).await
     }
 
-    async fn ask(
+    async fn ask<T>(
         &self,
-        request: impl FnOnce(oneshot::Sender<Result<(), SessionError>>) -> Request,
-    ) -> Result<(), SessionError> {
+        request: impl FnOnce(oneshot::Sender<Result<T, SessionError>>) -> Request,
+    ) -> Result<T, SessionError> {
         let (answer, answered) = oneshot::channel();
         let busy = || SessionError::Busy(self.record.borrow().id.clone());
         self.requests
@@ -133,6 +157,12 @@ impl Task {
                     turn,
                     answer,
                 } => drop(answer.send(self.start(&rootfs, turn).await)),
+                Request::Open { turn, answer } => {
+                    drop(answer.send(self.advance(&turn, State::Ready, None)));
+                }
+                Request::Abandon { turn, why, answer } => {
+                    drop(answer.send(self.clear(&turn, State::Lost, why).await));
+                }
                 Request::Look(answer) => drop(answer.send(self.look().await)),
                 Request::Stop { grace, answer } => drop(answer.send(self.stop(grace).await)),
             }
@@ -182,9 +212,9 @@ impl Task {
         }
     }
 
-    async fn start(&self, rootfs: &Path, turn: Turn) -> Result<(), SessionError> {
+    async fn start(&self, rootfs: &Path, turn: Turn) -> Result<Turn, SessionError> {
         match self.make(rootfs).await {
-            Ok(()) => self.advance(&turn, State::Ready, None),
+            Ok(()) => Ok(turn),
             Err(error) => {
                 let why = format!("it could not be started: {error}");
                 // What matters more is why.
@@ -247,7 +277,6 @@ impl Task {
             self.means.containers().await?.look(&self.id()).await?,
         ) {
             (State::Stopped | State::Lost, _) => Ok(()),
-            (State::Starting, Fate::Running) if answers => self.advance(&turn, State::Ready, None),
             (State::Ready, Fate::Running) if answers => Ok(()),
             (State::Starting, _) => {
                 let why = "who was starting it ended before it was ready";

@@ -12,6 +12,8 @@ use crate::record::Record;
 use crate::table::{Table, Turn};
 use crate::{SessionError, State};
 
+/// How long a setup command may take.
+const SETUP: Duration = Duration::from_secs(1800);
 /// How much of a setup command's output its error quotes, in bytes.
 const SAID: usize = 2048;
 
@@ -60,8 +62,22 @@ impl Session {
         self.life.watch()
     }
 
-    pub(crate) async fn start(&self, rootfs: PathBuf, turn: Turn) -> Result<(), SessionError> {
-        self.life.start(rootfs, turn).await
+    /// Starts it and runs the project's commands that set it up; then it is ready.
+    pub(crate) async fn start(
+        &self,
+        rootfs: PathBuf,
+        turn: Turn,
+        setup: &[String],
+    ) -> Result<(), SessionError> {
+        let turn = self.life.start(rootfs, turn).await?;
+        for command in setup {
+            if let Err(error) = self.set_up(command).await {
+                // What was set up by half is of no use.
+                self.life.abandon(turn, error.to_string()).await?;
+                return Err(error);
+            }
+        }
+        self.life.open(turn).await
     }
 
     /// Ends it: `SIGTERM` to its processes, after `grace` `SIGKILL`, then its container is removed.
@@ -98,8 +114,11 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError`].
-    pub async fn run(&self, mut run: Run) -> Result<Process, SessionError> {
-        let agent = self.agent()?;
+    pub async fn run(&self, run: Run) -> Result<Process, SessionError> {
+        self.run_by(&self.agent()?, run).await
+    }
+
+    async fn run_by(&self, agent: &Agent, mut run: Run) -> Result<Process, SessionError> {
         let record = self.record();
         let given = std::mem::take(&mut run.environment);
         let named = |name: &str| given.iter().any(|(n, _)| n == name.as_bytes());
@@ -117,9 +136,18 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError`].
-    pub async fn output(&self, mut run: Run, keep: usize) -> Result<Finished, SessionError> {
+    pub async fn output(&self, run: Run, keep: usize) -> Result<Finished, SessionError> {
+        self.output_by(&self.agent()?, run, keep).await
+    }
+
+    async fn output_by(
+        &self,
+        agent: &Agent,
+        mut run: Run,
+        keep: usize,
+    ) -> Result<Finished, SessionError> {
         run.follow = true;
-        let mut process = self.run(run).await?;
+        let mut process = self.run_by(agent, run).await?;
         let (mut stdout, mut stderr, mut cut) = (Vec::new(), Vec::new(), false);
         let mut add = |to: &mut Vec<u8>, bytes: &[u8]| {
             let room = keep - to.len();
@@ -146,11 +174,12 @@ impl Session {
         }
     }
 
-    /// Runs a command of the project that sets it up.
-    pub(crate) async fn set_up(&self, command: &str, limit: Duration) -> Result<(), SessionError> {
+    /// Runs a command of the project that sets it up, while it is not ready for anything else.
+    async fn set_up(&self, command: &str) -> Result<(), SessionError> {
         let mut run = Run::new(["/bin/sh", "-c", command]);
-        run.limits.wall_millis = u64::try_from(limit.as_millis()).ok();
-        let finished = self.output(run, 1 << 20).await?;
+        run.limits.wall_millis = u64::try_from(SETUP.as_millis()).ok();
+        let agent = lifecycle::agent_of(&self.table, &self.record());
+        let finished = self.output_by(&agent, run, 1 << 20).await?;
         if finished.exited.status == Status::Code(0) {
             return Ok(());
         }

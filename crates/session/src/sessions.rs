@@ -16,8 +16,6 @@ use crate::record::{ImageFacts, Record};
 use crate::table::Table;
 use crate::{Session, SessionError, SessionId, SessionName};
 
-/// How long a setup command may take.
-const SETUP: Duration = Duration::from_secs(1800);
 /// What `rm` and `gc` give processes to end.
 pub(crate) const SHORT_GRACE: Duration = Duration::from_secs(2);
 
@@ -124,14 +122,9 @@ impl Sessions {
             });
         }
         let session = self.take_on(record);
-        session.start(rootfs.path().to_owned(), turn).await?;
-        for command in &spec.setup {
-            if let Err(error) = session.set_up(command, SETUP).await {
-                // What was set up by half is of no use.
-                session.stop(SHORT_GRACE).await?;
-                return Err(error);
-            }
-        }
+        session
+            .start(rootfs.path().to_owned(), turn, &spec.setup)
+            .await?;
         Ok(session)
     }
 

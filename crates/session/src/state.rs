@@ -1,7 +1,7 @@
 //! The states of a session.
 //!
 //! ```text
-//!  create                agent answers            stop, or a limit          all is removed
+//!  create                it is set up             stop, or a limit          all is removed
 //!    └──→ Starting ──────────────────→ Ready ─────────────────→ Stopping ──────────────→ Stopped
 //!            │                           │                         │
 //!            └───────────────────────────┴─────────────────────────┴──→ Lost
@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Its container is being made.
+    /// Its container is being made, and the project's commands set it up.
     Starting,
-    /// Its agent answers.
+    /// Its agent serves everybody.
     Ready,
     /// Its processes are being ended and its container removed.
     Stopping,

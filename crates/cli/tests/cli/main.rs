@@ -33,6 +33,8 @@ mod refused;
 mod registry;
 mod run;
 mod run_image;
+mod session_shell;
+mod sessions;
 mod support;
 mod terminal;
 mod tool_add;

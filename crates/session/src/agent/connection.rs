@@ -203,6 +203,11 @@ impl Sender {
         self.write(&encode(Kind::Input, bytes)?).await
     }
 
+    /// Sends bytes of a file, or their end if there are none. Nobody has to wait for what takes them.
+    pub(super) async fn content(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
+        within(ANSWER, self.input(bytes)).await
+    }
+
     /// The agent may take its time here: it slows us down to what a process takes.
     async fn write(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
         self.stream
@@ -211,6 +216,17 @@ impl Sender {
             .map_err(AgentError::Broken)?;
         self.stream.flush().await.map_err(AgentError::Broken)
     }
+}
+
+/// What `work` comes to, if it does within `limit`: an agent that says a little now and then keeps
+/// nobody for longer.
+pub(super) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, AgentError>>,
+) -> Result<T, AgentError> {
+    timeout(limit, work)
+        .await
+        .map_err(|_| AgentError::Late(limit))?
 }
 
 /// How much was read, which has to be something.

@@ -1,5 +1,7 @@
 //! Files of a session, beneath a directory that the kernel does not let them leave.
 
+use std::time::Duration;
+
 use axo_guest_proto::files::{
     Entry, Event, How, List, MakeDirectory, MakeLink, Move, Place, Read, Stat, Write,
 };
@@ -7,7 +9,10 @@ use axo_guest_proto::{Code, Failure, Kind, MAX_PAYLOAD, Message as _, Reply, Req
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::AgentError;
-use super::connection::{Connection, Endpoint, Receiver};
+use super::connection::{ANSWER, Connection, Endpoint, Receiver, within};
+
+/// How long the listing of a tree may take.
+const LISTING: Duration = Duration::from_secs(600);
 
 /// Files beneath one directory of a session. Paths are relative to it.
 #[derive(Clone, Debug)]
@@ -64,11 +69,8 @@ impl Files {
             other => return Err(AgentError::unexpected(&other)),
         };
         loop {
-            match connection
-                .receiver
-                .frame(Some(super::connection::ANSWER))
-                .await?
-            {
+            match connection.receiver.frame(Some(ANSWER)).await? {
+                Kind::Output if connection.receiver.payload().is_empty() => return Err(NOTHING),
                 Kind::Output => to
                     .write_all(connection.receiver.payload())
                     .await
@@ -112,11 +114,8 @@ impl Files {
         }
         let mut bytes = Vec::new();
         loop {
-            match connection
-                .receiver
-                .frame(Some(super::connection::ANSWER))
-                .await?
-            {
+            match connection.receiver.frame(Some(ANSWER)).await? {
+                Kind::Output if connection.receiver.payload().is_empty() => return Err(NOTHING),
                 Kind::Output if bytes.len() + connection.receiver.payload().len() <= limit => {
                     bytes.extend_from_slice(connection.receiver.payload());
                 }
@@ -172,7 +171,7 @@ impl Files {
                 .read(&mut chunk)
                 .await
                 .map_err(AgentError::host("reading what is to be written"))?;
-            if let Err(error) = sender.input(&chunk[..read]).await {
+            if let Err(error) = sender.content(&chunk[..read]).await {
                 // It has said why before it closed.
                 return Err(match written(&mut receiver).await {
                     Err(why @ AgentError::Failed(_)) => why,
@@ -201,22 +200,26 @@ impl Files {
             depth,
             limit,
         });
-        let mut connection = self.endpoint.ask(&request).await?;
-        let mut listing = Listing::default();
-        loop {
-            match connection.reply().await? {
-                Reply::Entries(entries)
-                    if (listing.entries.len() + entries.len()) as u64 <= limit =>
-                {
-                    listing.entries.extend(entries);
+        within(LISTING, async {
+            let mut connection = self.endpoint.ask(&request).await?;
+            let mut listing = Listing::default();
+            loop {
+                match connection.reply().await? {
+                    Reply::Entries(entries)
+                        if !entries.is_empty()
+                            && (listing.entries.len() + entries.len()) as u64 <= limit =>
+                    {
+                        listing.entries.extend(entries);
+                    }
+                    Reply::Listed { more } => {
+                        listing.more = more;
+                        return Ok(listing);
+                    }
+                    other => return Err(AgentError::unexpected(&other)),
                 }
-                Reply::Listed { more } => {
-                    listing.more = more;
-                    return Ok(listing);
-                }
-                other => return Err(AgentError::unexpected(&other)),
             }
-        }
+        })
+        .await
     }
 
     /// What is known about a file.
@@ -228,10 +231,13 @@ impl Files {
             place: self.place(path),
             no_follow,
         };
-        match self.endpoint.ask(&request).await?.reply().await? {
-            Reply::Stat(stat) => Ok(stat),
-            other => Err(AgentError::unexpected(&other)),
-        }
+        within(ANSWER, async {
+            match self.endpoint.ask(&request).await?.reply().await? {
+                Reply::Stat(stat) => Ok(stat),
+                other => Err(AgentError::unexpected(&other)),
+            }
+        })
+        .await
     }
 
     /// Makes a directory; with `parents`, what is missing before it, and it may be there.
@@ -334,9 +340,17 @@ impl Files {
     }
 
     async fn done(&self, request: &Request) -> Result<(), AgentError> {
-        self.endpoint.ask(request).await?.done().await
+        within(ANSWER, async {
+            self.endpoint.ask(request).await?.done().await
+        })
+        .await
     }
 }
+
+/// Frames without bytes bring no file to its end.
+const NOTHING: AgentError = AgentError::Unexpected {
+    answer: "no bytes where a file's were due",
+};
 
 /// What the agent says when it has heard all of a file.
 async fn written(receiver: &mut Receiver) -> Result<u64, AgentError> {

@@ -6,6 +6,8 @@ mod connection;
 mod copy;
 mod error;
 mod files;
+#[cfg(test)]
+mod hostile;
 mod process;
 
 pub use axo_guest_proto as proto;
@@ -17,6 +19,7 @@ pub use process::{Input, Output, Process, ProcessEvent, Run};
 
 use std::time::Duration;
 
+use connection::{ANSWER, within};
 use proto::{Metrics, Position, ProcessId, ProcessInfo, Reply, Request, Size};
 
 /// The agent of a running session.
@@ -38,15 +41,16 @@ impl Agent {
     /// # Errors
     /// [`AgentError`] says why not.
     pub async fn hello(&self) -> Result<String, AgentError> {
-        let mut connection = self
-            .endpoint
-            .ask(&Request::Metrics { path: Vec::new() })
-            .await?;
-        let version = connection.version().to_owned();
-        match connection.reply().await? {
-            Reply::Metrics(_) => Ok(version),
-            other => Err(AgentError::unexpected(&other)),
-        }
+        within(ANSWER, async {
+            let request = Request::Metrics { path: Vec::new() };
+            let mut connection = self.endpoint.ask(&request).await?;
+            let version = connection.version().to_owned();
+            match connection.reply().await? {
+                Reply::Metrics(_) => Ok(version),
+                other => Err(AgentError::unexpected(&other)),
+            }
+        })
+        .await
     }
 
     /// Starts a process.
@@ -85,17 +89,22 @@ impl Agent {
     /// # Errors
     /// [`AgentError`].
     pub async fn processes(&self) -> Result<Vec<ProcessInfo>, AgentError> {
-        let mut connection = self.endpoint.ask(&Request::Processes).await?;
-        let mut all = Vec::new();
-        loop {
-            match connection.reply().await? {
-                Reply::Processes(some) if all.len() + some.len() <= MAX_PROCESSES => {
-                    all.extend(some)
+        within(ANSWER, async {
+            let mut connection = self.endpoint.ask(&Request::Processes).await?;
+            let mut all = Vec::new();
+            loop {
+                match connection.reply().await? {
+                    Reply::Processes(some)
+                        if !some.is_empty() && all.len() + some.len() <= MAX_PROCESSES =>
+                    {
+                        all.extend(some)
+                    }
+                    Reply::Done => return Ok(all),
+                    other => return Err(AgentError::unexpected(&other)),
                 }
-                Reply::Done => return Ok(all),
-                other => return Err(AgentError::unexpected(&other)),
             }
-        }
+        })
+        .await
     }
 
     /// Sends a signal to a process and its group.
@@ -130,10 +139,13 @@ impl Agent {
         let request = Request::Metrics {
             path: path.to_vec(),
         };
-        match self.endpoint.ask(&request).await?.reply().await? {
-            Reply::Metrics(metrics) => Ok(metrics),
-            other => Err(AgentError::unexpected(&other)),
-        }
+        within(ANSWER, async {
+            match self.endpoint.ask(&request).await?.reply().await? {
+                Reply::Metrics(metrics) => Ok(metrics),
+                other => Err(AgentError::unexpected(&other)),
+            }
+        })
+        .await
     }
 
     /// Ends all processes, with `grace` between `SIGTERM` and `SIGKILL`, and the agent itself.
@@ -152,6 +164,9 @@ impl Agent {
     }
 
     async fn done(&self, request: &Request) -> Result<(), AgentError> {
-        self.endpoint.ask(request).await?.done().await
+        within(ANSWER, async {
+            self.endpoint.ask(request).await?.done().await
+        })
+        .await
     }
 }

@@ -213,9 +213,11 @@ impl Container {
     }
 
     async fn remove(mut self) {
-        if let Some(podman) = self.podman.take() {
-            remove(&podman, &self.name).await;
+        if let Some(podman) = &self.podman {
+            remove(podman, &self.name).await;
         }
+        // Not before: given up in between, it is removed all the same.
+        self.podman = None;
     }
 }
 

@@ -167,11 +167,15 @@ async fn what_a_maker_that_died_left_is_brought_to_an_end() {
         "who was starting it",
     )
     .await;
-    let whole = sessions.find(whole.as_str()).await.unwrap();
-    assert_eq!(looked_at(&whole).await.0, State::Ready, "its agent answers");
+    // Its container runs, but whether it was set up nobody knows.
+    lost(
+        &sessions.find(whole.as_str()).await.unwrap(),
+        "who was starting it",
+    )
+    .await;
     let stopping = sessions.find(stopping.as_str()).await.unwrap();
     assert_eq!(looked_at(&stopping).await.0, State::Stopped);
-    assert_eq!(site.containers(), [whole.record().id.container()]);
+    assert!(site.containers().is_empty());
 }
 
 #[tokio::test]

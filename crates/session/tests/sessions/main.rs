@@ -3,7 +3,10 @@
 
 mod adoption;
 mod files;
+mod job;
+mod killed_host;
 mod limits;
+mod network;
 mod posture;
 mod processes;
 mod rules;

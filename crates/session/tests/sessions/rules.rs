@@ -1,6 +1,9 @@
 //! What the operator's policy decides.
 
+use std::time::Duration;
+
 use axo_core::Policy;
+use axo_session::agent::Run;
 use axo_session::{Network, RefusedReason, SessionError, State};
 
 use crate::site::{says, site, site_with};
@@ -73,7 +76,50 @@ async fn setup_commands_run_in_order_and_a_failing_one_ends_the_session() {
     }
     let (all, _) = sessions.list().await.unwrap();
     assert_eq!(all.len(), 1);
-    assert_eq!(all[0].record().state, State::Stopped);
+    let record = all[0].record();
+    assert_eq!(record.state, State::Lost);
+    assert!(record.why.unwrap().contains("went wrong"));
+    assert!(site.containers().is_empty());
+    assert!(site.socket_directories().is_empty());
+}
+
+/// A session is nobody's to use before it is set up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_being_set_up_is_not_ready_and_is_lost_with_its_maker() {
+    let mut policy = Policy::default();
+    policy.sessions.setup_commands = true;
+    let site = site_with(policy);
+    let sessions = site.sessions();
+    let mut making = Box::pin(site.create(&sessions, |s| {
+        s.setup = vec!["sleep 600".into()];
+    }));
+    let seen = async {
+        loop {
+            // As another process sees it.
+            let (all, _) = site.sessions().list().await.unwrap();
+            if let [session] = &all[..]
+                && !site.containers().is_empty()
+            {
+                assert_eq!(session.record().state, State::Starting);
+                let early = session.output(Run::new(["true"]), 1).await;
+                assert!(
+                    matches!(early, Err(SessionError::NotReady { .. })),
+                    "{early:?}"
+                );
+                return session.record().id;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let id = tokio::select! {
+        made = &mut making => panic!("{made:?}"),
+        id = seen => id,
+    };
+    drop(making);
+    drop(sessions);
+    let session = site.sessions().find(id.as_str()).await.unwrap();
+    let record = session.record();
+    assert_eq!(record.state, State::Lost, "{:?}", record.why);
     assert!(site.containers().is_empty());
     assert!(site.socket_directories().is_empty());
 }

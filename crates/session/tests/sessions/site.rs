@@ -37,18 +37,29 @@ pub(crate) fn site() -> Site {
 pub(crate) fn site_with(policy: Policy) -> Site {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().canonicalize().unwrap();
-    let config = SessionConfig {
-        data: path.join("data"),
-        runtime: path.join("run"),
-        images: path.join("images"),
-        policy,
-    };
+    let config = config_under(&path, policy);
     let root = path.join("rootfs");
     root_file_system(&root);
     let name: Reference = IMAGE.parse().unwrap();
     let store = Store::open(&config.images).unwrap();
     store.import(&root, Some(&name), &Silent).unwrap();
     Site { home, config }
+}
+
+/// The configuration of the owner in this directory.
+pub(crate) fn config_under(home: &Path, policy: Policy) -> SessionConfig {
+    SessionConfig {
+        data: home.join("data"),
+        runtime: home.join("run"),
+        images: home.join("images"),
+        policy,
+    }
+}
+
+/// A session with defaults, of an owner whose directories somebody else removes.
+pub(crate) async fn create_in(config: &SessionConfig, sessions: &Sessions) -> Session {
+    let admitted = admit(SessionSpec::new(IMAGE), &config.policy).unwrap();
+    sessions.create(&admitted, Arc::new(Silent)).await.unwrap()
 }
 
 fn root_file_system(root: &Path) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axocoatl_isolation::sessions::{Session, SessionError, Sessions};
 use serde_json::json;
 
 use super::{Failed, sessions};
@@ -13,25 +14,43 @@ pub(super) async fn stop(
     grace: Duration,
     printer: &Printer,
 ) -> Result<Exit, Failed> {
-    let (sessions, _) = sessions()?;
-    let mut stopped = Vec::new();
-    for name in names {
-        let session = sessions.find(name).await?;
-        session.stop(grace).await?;
-        stopped.push(session.record().called().to_owned());
-    }
-    printer.result(|| json!({"stopped": stopped}), || stopped.join("\n"));
-    Ok(Exit::Success)
+    each(names, "stopped", printer, async |_, session| {
+        session.stop(grace).await
+    })
+    .await
 }
 
 pub(super) async fn remove(names: &[String], printer: &Printer) -> Result<Exit, Failed> {
+    each(names, "removed", printer, async |sessions, session| {
+        sessions.remove(session).await
+    })
+    .await
+}
+
+/// Ends each of the sessions. One that cannot be ended does not keep the others; the last such one
+/// is our status.
+async fn each(
+    names: &[String],
+    done: &str,
+    printer: &Printer,
+    end: impl AsyncFn(&Sessions, &Session) -> Result<(), SessionError>,
+) -> Result<Exit, Failed> {
     let (sessions, _) = sessions()?;
-    let mut removed = Vec::new();
+    let (mut ended, mut exit) = (Vec::new(), Exit::Success);
     for name in names {
-        let session = sessions.find(name).await?;
-        sessions.remove(&session).await?;
-        removed.push(session.record().called().to_owned());
+        let one = async {
+            let session = sessions.find(name).await?;
+            end(&sessions, &session).await?;
+            Ok::<_, SessionError>(session.record().called().to_owned())
+        };
+        match one.await {
+            Ok(called) => ended.push(called),
+            Err(error) => {
+                printer.problem(&error);
+                exit = Exit::from(&error);
+            }
+        }
     }
-    printer.result(|| json!({"removed": removed}), || removed.join("\n"));
-    Ok(Exit::Success)
+    printer.result(|| json!({ done: ended }), || ended.join("\n"));
+    Ok(exit)
 }

@@ -12,9 +12,12 @@
 )]
 
 mod bare;
+mod contestant;
+mod memory;
 mod oci;
 mod process;
 mod sample;
+mod session;
 mod wasm;
 
 use std::path::PathBuf;
@@ -48,14 +51,19 @@ fn run() -> anyhow::Result<()> {
                 ))
             }
             name if suite.is_none() && !name.starts_with('-') => suite = Some(name.to_owned()),
-            other => bail!("{other:?} is not an argument of bench: wasm|oci [--json] [--out FILE]"),
+            other => bail!(
+                "{other:?} is not an argument of bench: wasm|oci|session [--json] [--out FILE]"
+            ),
         }
     }
     let report = match suite.as_deref() {
         Some("wasm") => wasm::suite()?,
         Some("oci") => oci::suite()?,
-        Some(other) => bail!("there is no suite {other:?}: wasm and oci are those there are"),
-        None => bail!("name a suite: wasm or oci"),
+        Some("session") => session::suite()?,
+        Some(other) => {
+            bail!("there is no suite {other:?}: wasm, oci and session are those there are")
+        }
+        None => bail!("name a suite: wasm, oci or session"),
     };
     if json {
         println!("{:#}", report.to_json())

@@ -1,7 +1,6 @@
 //! The `oci` suite: design §7's budgets of tier 2, for the same bundle run by everyone.
 //!
-//! Contestants take turns in rounds, so that all of them see the same machine. A peer that is absent
-//! or fails costs its verdicts, which are then missing; that we fail is an error.
+//! A peer that is absent or fails costs its verdicts, which are then missing; that we fail is an error.
 
 mod bundle;
 mod ours;
@@ -12,24 +11,22 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
+use crate::contestant::{Contestant, compete};
+use crate::memory::Memory;
 use crate::process;
-use crate::sample::{Report, Sample, Verdict};
+use crate::sample::{Report, Verdict};
 use bundle::Bundle;
 use ours::Ours;
-use peers::{BWRAP, Peer, RUNC, YOUKI};
-use processes::Memory;
+use peers::{BWRAP, RUNC, YOUKI};
 
 const COLD: &str = "Engine::call, cold";
 const WARM: &str = "Engine::call, warm: a container waits";
 const COMMAND: &str = "axocoatl run, whole process";
 
 const ROUNDS: usize = 20;
-/// Runs of each in a round; podman has fewer.
-const BATCH: usize = 10;
 /// Containers that wait where warm calls are measured.
 const POOL: usize = 4;
 /// Containers that wait where memory is measured.
@@ -65,66 +62,6 @@ pub(crate) fn suite() -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// One way to have the bundle run.
-struct Contestant<'a> {
-    name: &'static str,
-    runs: usize,
-    run: Box<dyn Fn() -> anyhow::Result<Duration> + 'a>,
-    /// What installs it, if it is a peer.
-    install: Option<&'static str>,
-    times: Vec<Duration>,
-    /// Runs that failed, and how the last one did.
-    failed: usize,
-    why: Option<anyhow::Error>,
-}
-
-impl<'a> Contestant<'a> {
-    fn ours(name: &'static str, run: impl Fn() -> anyhow::Result<Duration> + 'a) -> Self {
-        Self {
-            name,
-            runs: BATCH,
-            run: Box::new(run),
-            install: None,
-            times: Vec::new(),
-            failed: 0,
-            why: None,
-        }
-    }
-
-    fn peer(peer: &'a Peer, bundle: &'a Bundle, input: PathBuf) -> Self {
-        let number = Cell::new(0);
-        let run = move || {
-            number.set(number.get() + 1);
-            let id = format!("run-{}", number.get());
-            process::timed(&mut (peer.command)(bundle, &id), &input)
-        };
-        Self {
-            runs: peer.runs.unwrap_or(BATCH),
-            install: Some(peer.install),
-            ..Self::ours(peer.name, run)
-        }
-    }
-
-    /// Its turn in a round.
-    fn take_turn(&mut self) -> anyhow::Result<()> {
-        // One that mostly fails is not worth the time it takes to fail.
-        if self.failed > self.runs {
-            return Ok(());
-        }
-        for _ in 0..self.runs {
-            match (self.run)() {
-                Ok(took) => self.times.push(took),
-                Err(error) if self.install.is_none() => return Err(error.context(self.name)),
-                Err(error) => {
-                    self.failed += 1;
-                    self.why = Some(error);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 fn times(
     bundle: &Bundle,
     runtime: &Arc<tokio::runtime::Runtime>,
@@ -148,32 +85,26 @@ fn times(
     }
     for peer in &peers::ALL {
         match peer.try_out(bundle) {
-            Ok(()) => all.push(Contestant::peer(peer, bundle, bundle.input_file())),
+            Ok(()) => {
+                let (number, input) = (Cell::new(0), bundle.input_file());
+                let run = move || {
+                    number.set(number.get() + 1);
+                    let id = format!("run-{}", number.get());
+                    process::timed(&mut (peer.command)(bundle, &id), &input)
+                };
+                let contestant = Contestant::peer(peer.name, peer.install, run);
+                all.push(match peer.runs {
+                    Some(runs) => contestant.runs(runs),
+                    None => contestant,
+                });
+            }
             Err(error) => report.remarks.push(format!(
                 "{} is not compared with: {error:#}. What installs it: {}",
                 peer.name, peer.install
             )),
         }
     }
-    for _ in 0..ROUNDS {
-        for contestant in &mut all {
-            contestant.take_turn()?;
-        }
-    }
-
-    for contestant in all {
-        if let (Some(why), Some(install)) = (contestant.why, contestant.install) {
-            report.remarks.push(format!(
-                "{} runs of {} failed and are not counted: {why:#}. What installs it: {install}",
-                contestant.failed, contestant.name
-            ));
-        }
-        if !contestant.times.is_empty() {
-            report
-                .samples
-                .push(Sample::new(contestant.name, contestant.times));
-        }
-    }
+    compete(all, ROUNDS, report)?;
     for (call, ours, peer, bound) in [
         ("cold", COLD, RUNC, 0.6),
         ("cold", COLD, YOUKI, 0.5),

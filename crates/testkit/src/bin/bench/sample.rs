@@ -75,11 +75,16 @@ pub(crate) struct Report {
 impl Report {
     /// The median of one sample by that of another, if both are there.
     pub(crate) fn ratio(&self, one: &str, other: &str) -> Option<f64> {
-        let median = |name: &str| {
+        self.ratio_at(0.5, one, other)
+    }
+
+    /// The same for the time below which `share` of each sample lies.
+    pub(crate) fn ratio_at(&self, share: f64, one: &str, other: &str) -> Option<f64> {
+        let quantile = |name: &str| {
             let sample = self.samples.iter().find(|sample| sample.name == name)?;
-            Some(sample.median().as_secs_f64())
+            Some(sample.quantile(share).as_secs_f64())
         };
-        Some(median(one)? / median(other)?)
+        Some(quantile(one)? / quantile(other)?)
     }
 
     pub(crate) fn to_json(&self) -> Value {

@@ -1,0 +1,226 @@
+//! `session`: a sandbox that stays, over real podman.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::containers::{IMAGE, import};
+use crate::ended::Ended;
+use crate::process::{Running, wait_for};
+use crate::support::Home;
+
+/// A home with a session, which ends with it.
+pub(crate) struct Site {
+    pub(crate) home: Home,
+}
+
+/// What the session is called.
+pub(crate) const NAME: &str = "work";
+
+impl Site {
+    pub(crate) fn with(options: &[&str]) -> Self {
+        let site = Self { home: Home::new() };
+        import(&site.home);
+        let create = ["session", "create", "--image", IMAGE, "--name", NAME];
+        let made = site.home.axocoatl(&[&create[..], options].concat());
+        assert_eq!(made.succeeds().out(), format!("{NAME}\n"));
+        site
+    }
+
+    pub(crate) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// `session exec` of a command.
+    #[track_caller]
+    pub(crate) fn exec(&self, command: &[&str]) -> Ended {
+        self.home
+            .axocoatl(&[&["session", "exec", NAME, "--"], command].concat())
+    }
+
+    #[track_caller]
+    fn session(&self, arguments: &[&str]) -> Ended {
+        self.home.axocoatl(&[&["session"], arguments].concat())
+    }
+
+    fn processes(&self) -> Vec<Value> {
+        let told = self.session(&["ps", NAME, "--json"]).succeeds().json();
+        told["processes"].as_array().unwrap().clone()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.session(&["rm", NAME]).succeeds();
+        } else {
+            self.session(&["rm", NAME]);
+        }
+    }
+}
+
+#[test]
+fn a_command_has_our_streams_and_its_status_is_ours() {
+    let site = Site::new();
+    site.exec(&["sh", "-c", "echo out; echo err >&2; exit 3"])
+        .exits(3, &["err"]);
+    let said = site.exec(&["echo", "out"]).succeeds_silently();
+    assert_eq!(said.out(), "out\n");
+    let bytes: Vec<u8> = (0..=255).collect::<Vec<u8>>().repeat(4096);
+    let cat = site.home.command(&["session", "exec", NAME, "--", "cat"]);
+    let back = Running::start(cat, &bytes).end().succeeds();
+    assert!(back.stdout == bytes);
+    site.exec(&["sh", "-c", "kill -9 $$"]).exits(137, &[]);
+    site.exec(&["absent"]).exits(127, &["absent"]);
+    site.exec(&["/bin"]).exits(126, &["/bin"]);
+    let late = ["exec", "--timeout", "200ms", NAME, "--", "sleep", "60"];
+    site.session(&late).exits(124, &[]);
+    let told = ["exec", "--json", NAME, "--", "sh", "-c", "echo a; exit 4"];
+    let told = site.session(&told).exits(4, &[]).json();
+    assert_eq!(
+        (&told["stdout"], &told["exit_code"]),
+        (&"a\n".into(), &4.into())
+    );
+}
+
+#[test]
+fn an_interrupt_is_the_commands() {
+    let site = Site::new();
+    let script = "trap 'echo heard; exit 7' INT; echo waits; while :; do sleep 0.1; done";
+    let command = ["session", "exec", NAME, "--", "sh", "-c", script];
+    let mut running = site.home.start(&command);
+    running.wait_for("the command in the session", || {
+        let all = site.processes();
+        all.iter()
+            .any(|one| one["output_newest"].as_u64() > Some(0))
+            .then_some(())
+    });
+    running.signal(Signal::INT);
+    let ended = running.end().exits(7, &[]);
+    assert_eq!(ended.out(), "waits\nheard\n");
+}
+
+#[test]
+fn what_is_in_the_background_is_listed_heard_and_ended() {
+    let site = Site::new();
+    let script = "i=0; while [ $i -lt 20 ]; do echo line $i; i=$((i+1)); sleep 0.05; done";
+    let started = site.session(&["exec", "-d", NAME, "--", "sh", "-c", script]);
+    let process = started.succeeds().out().trim().to_owned();
+    let heard = site.session(&["logs", "-f", NAME, &process]).succeeds();
+    let lines: String = (0..20).map(|line| format!("line {line}\n")).collect();
+    assert_eq!(heard.out(), lines);
+    let rest = site.session(&["logs", "--from", "7", NAME, &process]);
+    assert_eq!(rest.succeeds().out(), &lines[7..]);
+
+    let started = site.session(&["exec", "-d", "--json", NAME, "--", "sleep", "600"]);
+    let sleeper = started.succeeds().json()["process"].to_string();
+    let running = |id: &str| {
+        let all = site.processes();
+        let one = all
+            .iter()
+            .find(|one| one["process"].as_u64() == id.parse().ok());
+        one.expect("it is not listed")["running"] == true
+    };
+    assert!(running(&sleeper) && !running(&process));
+    site.session(&["kill", "--signal", "KILL", NAME, &sleeper])
+        .succeeds();
+    wait_for("the end of what was killed", || {
+        (!running(&sleeper)).then_some(())
+    });
+    site.session(&["kill", NAME, "999999"])
+        .exits(125, &["999999"]);
+}
+
+#[test]
+fn files_and_directories_are_copied_both_ways() {
+    let site = Site::new();
+    let from = site.home.work().join("from");
+    fs::create_dir_all(from.join("deep")).unwrap();
+    fs::write(from.join("deep/run"), b"#!/bin/sh\necho ran\n").unwrap();
+    fs::set_permissions(from.join("deep/run"), fs::Permissions::from_mode(0o755)).unwrap();
+    site.session(&["cp", "from", "work:/tmp/there"]).succeeds();
+    assert_eq!(
+        site.exec(&["/tmp/there/deep/run"]).succeeds().out(),
+        "ran\n"
+    );
+    site.exec(&["sh", "-c", "echo more > /tmp/there/more"])
+        .succeeds();
+    let told = site.session(&["cp", "--json", "work:/tmp/there", "back"]);
+    let told = told.succeeds().json();
+    assert_eq!(
+        (&told["files"], &told["directories"]),
+        (&2.into(), &2.into())
+    );
+    assert_eq!(
+        fs::read(site.home.work().join("back/more")).unwrap(),
+        b"more\n"
+    );
+    // What is there is not written over.
+    site.session(&["cp", "work:/tmp/there", "back"])
+        .exits(125, &["back"]);
+    site.session(&["cp", "work:/tmp/absent", "other"])
+        .exits(125, &["absent"]);
+    site.session(&["cp", "from", "elsewhere"])
+        .exits(2, &["SESSION:PATH"]);
+}
+
+#[test]
+fn a_session_is_listed_shown_stopped_and_removed() {
+    let site = Site::with(&["--label", "for=a test", "--memory", "300MiB"]);
+    let all = site.session(&["ls", "--json"]).succeeds().json();
+    assert_eq!(all["sessions"][0]["called"], NAME);
+    assert_eq!(all["sessions"][0]["state"], "ready");
+    let shown = site.session(&["show", NAME]).succeeds();
+    for part in ["for=a test", "memory 300MiB", "ready"] {
+        assert!(shown.out().contains(part), "{part}: {shown}");
+    }
+    let again = ["create", "--image", IMAGE, "--name", NAME];
+    site.session(&again).exits(125, &[NAME]);
+
+    site.session(&["stop", "--grace", "1s", NAME]).succeeds();
+    let stopped = site.session(&["show", "--json", NAME]).succeeds().json();
+    assert_eq!(stopped["state"], "stopped");
+    site.exec(&["true"])
+        .exits(125, &["stopped", "session create"]);
+    site.session(&["rm", NAME]).succeeds();
+    site.session(&["show", NAME]).exits(127, &[NAME]);
+    // Its name is free again.
+    site.session(&again).succeeds();
+}
+
+/// One that cannot be found does not keep the others.
+#[test]
+fn what_can_be_stopped_is_stopped_whatever_else_was_named() {
+    let site = Site::new();
+    site.session(&["stop", "absent", NAME])
+        .exits(127, &["absent"]);
+    let shown = site.session(&["show", "--json", NAME]).succeeds().json();
+    assert_eq!(shown["state"], "stopped");
+    site.session(&["rm", "absent", NAME])
+        .exits(127, &["absent"]);
+    site.session(&["show", NAME]).exits(127, &[NAME]);
+    site.session(&["create", "--image", IMAGE, "--name", NAME])
+        .succeeds();
+}
+
+#[test]
+fn a_project_is_worked_on_in_its_own_directory() {
+    let home = Home::new();
+    fs::write(home.work().join("notes"), "from here\n").unwrap();
+    import(&home);
+    let create = [
+        "session", "create", "--image", IMAGE, "--name", NAME, "--dir", ".",
+    ];
+    home.axocoatl(&create).succeeds();
+    let site = Site { home };
+    let said = site.exec(&["sh", "-c", "cat notes; echo from there >> notes; pwd"]);
+    let work = site.home.work().canonicalize().unwrap();
+    assert_eq!(
+        said.succeeds().out(),
+        format!("from here\n{}\n", work.display())
+    );
+    let notes = fs::read_to_string(work.join("notes")).unwrap();
+    assert_eq!(notes, "from here\nfrom there\n");
+}

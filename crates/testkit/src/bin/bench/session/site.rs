@@ -47,7 +47,9 @@ impl Site {
         let places = Places::under(&home.join("home"));
         let name: Reference = IMAGE.parse()?;
         Store::open(&places.images())?.import(&root, Some(&name), &Silent)?;
-        let policy = Policy::default();
+        let mut policy = Policy::default();
+        policy.ceilings.files = Some(FILES);
+        policy.ceilings.pids = Some(PIDS);
         let sessions = Sessions::open(SessionConfig {
             images: places.images(),
             data: places.data,

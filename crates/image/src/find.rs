@@ -70,6 +70,13 @@ pub(crate) fn resolve<'a>(
     if text.starts_with("sha256:") {
         return by_prefix(records, text, text)?.ok_or_else(missing);
     }
+    // As it is kept: reading a reference takes milliseconds the first time, for a large expression.
+    if let Some(record) = records
+        .iter()
+        .find(|record| record.references.iter().any(|kept| kept == text))
+    {
+        return Ok((record, Some(text.to_owned())));
+    }
     let looks_like_prefix = (MIN_PREFIX..=64).contains(&text.len()) && text.bytes().all(is_hex);
     match text.parse::<Reference>() {
         Ok(reference) => {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::SessionError;
 
 /// Where distributions put the profile (containers-common).
-const PROFILES: [&str; 2] = [
+pub(crate) const PROFILES: [&str; 2] = [
     "/etc/containers/seccomp.json",
     "/usr/share/containers/seccomp.json",
 ];

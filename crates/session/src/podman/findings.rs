@@ -85,6 +85,8 @@ causes! {
     ConmonMissing "conmon-missing" "conmon, which podman watches containers with, is missing or too old";
     /// No program that makes containers.
     RuntimeMissing "runtime-missing" "there is no OCI runtime that podman can use";
+    /// Nothing says which system calls containers may make.
+    SeccompProfileMissing "seccomp-profile-missing" "the list of system calls that containers may make (seccomp.json) is missing";
     /// crun refuses hosts with controllers in both versions of cgroups.
     HybridCgroups "hybrid-cgroups" "the OCI runtime refuses hosts with hybrid cgroups";
     /// Limits above this process's own.
@@ -169,6 +171,7 @@ impl Cause {
             | Self::MachineMissing
             | Self::MachineStopped
             | Self::ConmonMissing
+            | Self::SeccompProfileMissing
             | Self::CgroupV1Rootless
             | Self::CgroupsMissing
             | Self::NoSubordinateIds

@@ -30,6 +30,7 @@ use super::root::{self, PREFIX, ProbeRoot};
 use super::store;
 use super::trial::{self, ASK_TIME, Trial, Witness};
 use super::version::Version;
+use crate::seccomp::PROFILES;
 
 /// How long all tries may take. What is left then is not tried.
 const TOTAL_TIME: Duration = Duration::from_secs(300);
@@ -222,6 +223,15 @@ fn usable(host: &Host, look: Look) -> Result<(Podman, Version), Unready> {
             let evidence = "podman machine list names none that runs".to_owned();
             return Err(unready(Cause::MachineStopped, evidence));
         }
+    }
+    // A virtual machine's is its own, and podman finds it there by itself.
+    if !host.os().needs_machine()
+        && !PROFILES
+            .iter()
+            .any(|path| host.path(path.as_ref()).is_file())
+    {
+        let evidence = format!("there is no {}", PROFILES.join(" and no "));
+        return Err(unready(Cause::SeccompProfileMissing, evidence));
     }
     match look.version {
         Some(version) if version >= Version::OLDEST => Ok((podman, version)),

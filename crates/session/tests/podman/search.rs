@@ -335,6 +335,30 @@ async fn machines_that_are_missing_or_stopped_are_causes() {
 }
 
 #[tokio::test]
+async fn without_a_list_of_system_calls_nothing_is_tried() {
+    let stand_in = StandIn::new(Os::Linux);
+    stand_in.limited_container();
+    stand_in.podman("");
+    std::fs::remove_file(
+        stand_in
+            .home()
+            .join("root/usr/share/containers/seccomp.json"),
+    )
+    .unwrap();
+    let Probed::Unready(unready) = probe(&stand_in.host(), &stand_in.request()).await.unwrap()
+    else {
+        panic!()
+    };
+    let causes: Vec<Cause> = unready.findings.iter().map(|f| f.cause).collect();
+    assert_eq!(causes, [Cause::SeccompProfileMissing]);
+    let calls = stand_in.calls("podman");
+    assert!(
+        calls.iter().all(|call| !call.starts_with("run")),
+        "{calls:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_bridge_is_tried_only_when_that_is_asked_for() {
     let refusing = r#"case "$all" in *'--network bridge'*) echo 'Error: exec: "slirp4netns": executable file not found in $PATH' >&2; exit 127 ;; esac"#;
     for (refuses, asked) in [("", true), (refusing, true), (refusing, false)] {

@@ -47,6 +47,11 @@ pub(crate) fn steps(host: &Host, cause: Cause) -> Vec<Step> {
             why("containers run in this virtual machine"),
         )],
         Cause::ConmonMissing => install(host, Package::Conmon, "podman watches containers with it"),
+        Cause::SeccompProfileMissing => install(
+            host,
+            Package::ContainersCommon,
+            "sessions are confined by its list of system calls",
+        ),
         Cause::RuntimeMissing => install(host, Package::Runc, "podman makes containers with it"),
         Cause::HybridCgroups if host.find_of_system("runc").is_none() => install(
             host,
@@ -118,6 +123,9 @@ fn words(host: &Host, cause: Cause) -> (String, Vec<String>) {
         ),
         Cause::MachineStopped => text("start it"),
         Cause::ConmonMissing => text("install conmon 2.0.1 or newer"),
+        Cause::SeccompProfileMissing => text(
+            "install containers-common, which has it (Debian: golang-github-containers-common)",
+        ),
         Cause::RuntimeMissing => text("install an OCI runtime: crun or runc"),
         Cause::HybridCgroups if host.find_of_system("runc").is_some() => text(
             "nothing where runc takes its place; to use it, boot with cgroup v2 alone \

@@ -30,6 +30,8 @@ pub(crate) enum Manager {
 pub(crate) enum Package {
     Podman,
     Conmon,
+    /// Has `seccomp.json`.
+    ContainersCommon,
     Runc,
     Uidmap,
     FuseOverlayfs,
@@ -92,6 +94,9 @@ impl Manager {
             }
             (_, P::Podman) => "podman",
             (_, P::Conmon) => "conmon",
+            (Self::Apt, P::ContainersCommon) => "golang-github-containers-common",
+            (Self::Zypper, P::ContainersCommon) => "libcontainers-common",
+            (_, P::ContainersCommon) => "containers-common",
             (_, P::Runc) => "runc",
             (Self::Apt, P::Uidmap) => "uidmap",
             (Self::Dnf, P::Uidmap) => "shadow-utils",

@@ -12,6 +12,7 @@ mod cases;
 mod image;
 mod large;
 mod numbers;
+mod session;
 
 const TOOLS: &str = "examples/tools";
 
@@ -60,7 +61,8 @@ pub(crate) fn run_all(shell: &Shell) -> Result<()> {
     build_command(shell)?;
     names(shell)?
         .iter()
-        .try_for_each(|name| run_tool(shell, name))
+        .try_for_each(|name| run_tool(shell, name))?;
+    session::run(shell)
 }
 
 fn build_command(shell: &Shell) -> Result<()> {

@@ -1,41 +1,138 @@
-//! The conformance cases of tier oci on hosts that this one is not: in `vmhost`, pure cgroup v2 as
-//! root, as an ordinary user, and under systemd's cgroup driver.
+//! What this host cannot show, in `vmhost`: the conformance cases of tier oci on pure cgroup v2 as root,
+//! as an ordinary user, and under systemd's cgroup driver; sessions of an ordinary user.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
 
 use crate::shell::{Shell, say};
 
 /// What each host is, and how `vmhost` is asked for it.
 const HOSTS: [(&str, &[&str]); 4] = [
     ("cgroup v2, root", &[]),
-    ("cgroup v2, an ordinary user", &["--user", "tester"]),
+    ORDINARY_USER,
     ("systemd, root", &["--init", "systemd"]),
     (
         "systemd, an ordinary user",
         &["--init", "systemd", "--user", "tester"],
     ),
 ];
+const ORDINARY_USER: (&str, &[&str]) = ("cgroup v2, an ordinary user", &["--user", "tester"]);
+
+/// The tests of sessions that are run there: those in which it matters whose podman it is.
+const SESSIONS: [&str; 6] = [
+    "adoption::the_next_process_finds_everything_as_it_was",
+    "files::a_tree_comes_back_as_it_went",
+    "killed_host::a_host_process_killed_in_the_middle_of_everything_costs_nothing_that_should_stay",
+    "limits::limits_are_the_kernels",
+    "network::a_published_port_is_reached_on_the_loopback_address_and_nowhere_else",
+    "posture::a_locked_session_has_nothing_of_the_host",
+];
 
 /// An emulated processor takes several times as long as a real one.
 const TIMEOUT: &str = "20min";
 
 pub(crate) fn run(shell: &Shell) -> Result<()> {
-    shell
-        .cargo()
-        .args(["build", "--release", "--locked", "-p", "axo-testkit"])
-        .args(["--bin", "conformance"])
-        .run()?;
     // Where any user of the machine may read, wherever the workspace lies.
     let shared = tempfile::Builder::new()
         .prefix("axo-nested-")
         .tempdir()
         .context("making a directory to share")?;
     std::fs::set_permissions(shared.path(), Permissions::from_mode(0o755))?;
-    let program = shared.path().join("conformance");
-    std::fs::copy(shell.release("conformance"), &program).context("copying the cases")?;
+    let guest = Guest {
+        shell,
+        conformance: conformance(shell, &shared)?,
+        sessions: sessions(shell, &shared)?,
+        probe: probe(shell, &shared)?,
+        shared,
+    };
+    let mut failed = Vec::new();
+    let mut note = |name: String, result: Result<()>| {
+        if let Err(error) = result {
+            say(format_args!("{error:#}"));
+            failed.push(name);
+        }
+    };
+    for (name, host) in HOSTS {
+        say(format_args!("\n== conformance of tier oci: {name}"));
+        let result = guest.run(host, &guest.conformance, &["--subject", "oci"]);
+        note(format!("tier oci: {name}"), result);
+    }
+    let (name, host) = ORDINARY_USER;
+    say(format_args!("\n== sessions: {name}"));
+    // One after the other, as on every host.
+    let arguments = [&["--test-threads", "1", "--exact"][..], &SESSIONS].concat();
+    let result = guest.run(host, &guest.sessions, &arguments);
+    note(format!("sessions: {name}"), result);
+    if !failed.is_empty() {
+        bail!("what is promised is not kept on: {}", failed.join("; "));
+    }
+    Ok(())
+}
+
+/// What is run in the machine, and how.
+struct Guest<'a> {
+    shell: &'a Shell,
+    conformance: PathBuf,
+    sessions: PathBuf,
+    probe: PathBuf,
+    shared: TempDir,
+}
+
+impl Guest<'_> {
+    fn run(&self, host: &[&str], program: &Path, arguments: &[&str]) -> Result<()> {
+        let us = std::env::current_exe().context("finding this program")?;
+        self.shell
+            .command(us)
+            // The command's own directory, which the machine's user has to be able to enter.
+            .directory(self.shared.path())
+            .env("AXO_WORKSPACE", &self.shell.root)
+            .args(["vmhost", "--timeout", TIMEOUT])
+            // A file system on a disk, as bundles and mounts have.
+            .args(["--env", "TMPDIR=/scratch", "--env", "AXO_EMULATED=1"])
+            .args([
+                "--env",
+                &format!("AXO_NATIVE_PROBE={}", self.probe.display()),
+            ])
+            .args(host)
+            .arg("--")
+            .arg(program)
+            .args(arguments)
+            .run()
+    }
+}
+
+/// The conformance cases, as a program of their own.
+fn conformance(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
+    shell
+        .cargo()
+        .args(["build", "--release", "--locked", "-p", "axo-testkit"])
+        .args(["--bin", "conformance"])
+        .run()?;
+    share(&shell.release("conformance"), shared, "conformance")
+}
+
+/// The tests of sessions, whose program cargo gives a name of its own.
+fn sessions(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
+    let built = shell
+        .cargo()
+        .args(["test", "--release", "--workspace", "--locked", "--no-run"])
+        .args(["--test", "sessions", "--message-format", "json"])
+        .text()?;
+    let program = built
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find(|message| message["target"]["name"] == "sessions")
+        .and_then(|message| message["executable"].as_str().map(PathBuf::from))
+        .context("cargo does not say where it built the tests of sessions")?;
+    share(&program, shared, "sessions")
+}
+
+/// The hostile program.
+fn probe(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
     let probe = shared.path().join("probe");
     shell
         .command("sh")
@@ -43,34 +140,11 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         .arg("native")
         .arg(&probe)
         .run()?;
-    let us = std::env::current_exe().context("finding this program")?;
-    let mut failed = Vec::new();
-    for (name, arguments) in HOSTS {
-        say(format_args!("\n== conformance of tier oci: {name}"));
-        let result = shell
-            .command(&us)
-            // The command's own directory, which the machine's user has to be able to enter.
-            .directory(shared.path())
-            .env("AXO_WORKSPACE", &shell.root)
-            .args(["vmhost", "--timeout", TIMEOUT])
-            // A file system on a disk, as bundles and mounts have.
-            .args(["--env", "TMPDIR=/scratch", "--env", "AXO_EMULATED=1"])
-            .args(["--env", &format!("AXO_NATIVE_PROBE={}", probe.display())])
-            .args(arguments)
-            .arg("--")
-            .arg(&program)
-            .args(["--subject", "oci"])
-            .run();
-        if let Err(error) = result {
-            say(format_args!("{error:#}"));
-            failed.push(name);
-        }
-    }
-    if !failed.is_empty() {
-        bail!(
-            "tier oci does not keep its contract on: {}",
-            failed.join("; ")
-        );
-    }
-    Ok(())
+    Ok(probe)
+}
+
+fn share(program: &Path, shared: &TempDir, name: &str) -> Result<PathBuf> {
+    let path = shared.path().join(name);
+    std::fs::copy(program, &path).with_context(|| format!("copying {}", program.display()))?;
+    Ok(path)
 }

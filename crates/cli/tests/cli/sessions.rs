@@ -68,7 +68,8 @@ fn a_command_has_our_streams_and_its_status_is_ours() {
         .exits(3, &["err"]);
     let said = site.exec(&["echo", "out"]).succeeds_silently();
     assert_eq!(said.out(), "out\n");
-    let bytes: Vec<u8> = (0..=255).collect::<Vec<u8>>().repeat(4096);
+    // More than every buffer on the way holds: it comes back while it goes.
+    let bytes: Vec<u8> = (0..=255).collect::<Vec<u8>>().repeat(40_960);
     let cat = site.home.command(&["session", "exec", NAME, "--", "cat"]);
     let back = Running::start(cat, &bytes).end().succeeds();
     assert!(back.stdout == bytes);

@@ -2,7 +2,9 @@
 
 use std::os::unix::ffi::OsStringExt as _;
 
-use axocoatl_isolation::sessions::{Exited, Lifetime, Process, ProcessEvent, Run, Status};
+use axocoatl_isolation::sessions::{
+    Exited, Input, Lifetime, Process, ProcessEvent, Run, Session, Status,
+};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -38,47 +40,57 @@ pub(super) async fn run(arguments: args::Exec, printer: &Printer) -> Result<Exit
     run.lifetime = Lifetime::Attached;
     let with_input = run.input;
     let process = session.run(run).await?;
-    follow(process, with_input, printer).await
+    follow(&session, process, with_input, printer).await
 }
 
 /// Until the process ends. Signals that ask us to end are the process's.
-async fn follow(process: Process, with_input: bool, printer: &Printer) -> Result<Exit, Failed> {
+async fn follow(
+    session: &Session,
+    process: Process,
+    with_input: bool,
+    printer: &Printer,
+) -> Result<Exit, Failed> {
     let terminal = |error: std::io::Error| Failed::Terminal(Box::new(error));
     let mut interrupts = signal(SignalKind::interrupt()).map_err(terminal)?;
     let mut terminations = signal(SignalKind::terminate()).map_err(terminal)?;
-    let id = process.id().0;
+    let id = process.id();
     let (mut output, mut input) = process.split();
-    let mut typed = with_input.then(super::shell::read_stdin);
+    // Beside the output: a process that writes while it reads takes no more input until it is heard.
+    let mut feeding = Box::pin(feed(&mut input, with_input));
+    let mut fed = false;
     let mut streams = Streams::new(printer);
     loop {
         tokio::select! {
             event = output.next() => match event? {
                 Some(ProcessEvent::Exited(exited)) => {
                     if let Some((stdout, stderr)) = streams.kept() {
-                        printer.line(&ended(id, &exited, &stdout, &stderr).to_string());
+                        printer.line(&ended(id.0, &exited, &stdout, &stderr).to_string());
                     }
                     return Ok(exit(&exited));
                 }
                 Some(event) => streams.show(&event)?,
                 None => return Ok(Exit::Failed),
             },
-            bytes = async { typed.as_mut()?.recv().await }, if typed.is_some() => {
-                // A process that no longer reads is not our failure.
-                let sent = match bytes {
-                    Some(bytes) => input.write(&bytes).await,
-                    None => {
-                        typed = None;
-                        input.end().await
-                    }
-                };
-                if sent.is_err() {
-                    typed = None;
-                }
-            }
-            _ = interrupts.recv() => drop(input.signal(SIGINT).await),
-            _ = terminations.recv() => drop(input.signal(SIGTERM).await),
+            () = &mut feeding, if !fed => fed = true,
+            // Not behind the input, which may wait. One that has ended just now hears nothing.
+            _ = interrupts.recv() => drop(session.signal(id, SIGINT).await),
+            _ = terminations.recv() => drop(session.signal(id, SIGTERM).await),
         }
     }
+}
+
+/// Passes our input on, to its end. A process that no longer reads is not our failure.
+async fn feed(input: &mut Input, with_input: bool) {
+    if !with_input {
+        return;
+    }
+    let mut typed = super::shell::read_stdin();
+    while let Some(bytes) = typed.recv().await {
+        if input.write(&bytes).await.is_err() {
+            return;
+        }
+    }
+    let _ = input.end().await;
 }
 
 fn ended(id: u64, exited: &Exited, stdout: &str, stderr: &str) -> serde_json::Value {

@@ -3,9 +3,11 @@
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::os::unix::ffi::OsStringExt as _;
 
-use axocoatl_isolation::sessions::{Position, ProcessEvent, ProcessId, Run, Size};
+use axocoatl_isolation::sessions::{
+    AgentError, Input, Position, ProcessEvent, ProcessId, Run, Size,
+};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::{Failed, exec, session};
@@ -64,12 +66,11 @@ pub(super) async fn run(arguments: args::Shell, printer: &Printer) -> Result<Exi
         }
     };
     let id = process.id();
-    let mut resized =
-        signal(SignalKind::window_change()).map_err(|e| terminal(ShellError::Raw(e)))?;
+    let resized = signal(SignalKind::window_change()).map_err(|e| terminal(ShellError::Raw(e)))?;
     let raw = RawMode::enter().map_err(|e| terminal(ShellError::Raw(e)))?;
     let (mut output, mut input) = process.split();
-    let mut typed = read_stdin();
-    let mut detaching = Detaching::default();
+    // Beside the output: a program that draws while it reads takes no more keys until it is heard.
+    let mut feeding = Box::pin(feed(&mut input, resized));
     let exit = loop {
         tokio::select! {
             event = output.next() => match event? {
@@ -84,17 +85,10 @@ pub(super) async fn run(arguments: args::Shell, printer: &Printer) -> Result<Exi
                 Some(ProcessEvent::Gap(_)) => {}
                 Some(ProcessEvent::Done) | None => break None,
             },
-            bytes = typed.recv() => {
-                let Some(bytes) = bytes else { break None };
-                let (pass, leave) = detaching.sift(&bytes);
-                if !pass.is_empty() {
-                    input.write(&pass).await?;
-                }
-                if leave {
-                    break None;
-                }
+            left = &mut feeding => {
+                left?;
+                break None;
             }
-            _ = resized.recv() => input.resize(size()).await?,
         }
     };
     drop(raw);
@@ -105,6 +99,27 @@ pub(super) async fn run(arguments: args::Shell, printer: &Printer) -> Result<Exi
         ));
         Exit::Success
     }))
+}
+
+/// Passes keys and sizes on, until the keys that leave the terminal, or the end of our input.
+async fn feed(input: &mut Input, mut resized: Signal) -> Result<(), AgentError> {
+    let mut typed = read_stdin();
+    let mut detaching = Detaching::default();
+    loop {
+        tokio::select! {
+            bytes = typed.recv() => {
+                let Some(bytes) = bytes else { return Ok(()) };
+                let (pass, leave) = detaching.sift(&bytes);
+                if !pass.is_empty() {
+                    input.write(&pass).await?;
+                }
+                if leave {
+                    return Ok(());
+                }
+            }
+            _ = resized.recv() => input.resize(size()).await?,
+        }
+    }
 }
 
 fn size() -> Size {

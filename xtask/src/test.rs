@@ -9,7 +9,7 @@ use crate::{examples, nested, setup};
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Arguments {
-    /// Leave out the hosts that this one is not: they take a quarter of an hour
+    /// Leave out the hosts that this one is not: they take twenty minutes
     #[arg(long)]
     this_host_only: bool,
     /// Passed on to `cargo nextest run`

@@ -4,6 +4,7 @@
 mod adoption;
 mod files;
 mod job;
+mod kernel;
 mod killed_host;
 mod limits;
 mod network;

@@ -79,6 +79,7 @@ static const struct {
     {"copy_self", op_copy_self, true},
     {"tmp_exec", op_tmp_exec, true},
     {"setuid", op_setuid, true},
+    {"set_id", op_set_id, true},
     {"output_fifo", op_output_fifo, true},
     {"output_hardlink", op_output_hardlink, true},
     {"output_sparse", op_output_sparse, true},

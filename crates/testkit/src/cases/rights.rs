@@ -6,7 +6,7 @@ use axo_core::{GrantKind, MountMode};
 use serde_json::{Value, json};
 
 use super::Need::{Grant, Kernel};
-use super::host::{EACCES, EINVAL, EPERM, all_refused, edit};
+use super::host::{EACCES, EINVAL, ENOSYS, EPERM, all_refused, edit};
 use super::{Case, Sabotage, case, ensure, output, same};
 use crate::rig::Request;
 
@@ -41,7 +41,73 @@ fn unprivileged(who: &Value) -> Result<(), String> {
     )
 }
 
+/// `S_ISUID` and `S_ISGID`.
+const SET_ID_BITS: u32 = 0o6000;
+
+/// What the probe found of one way to give a file its mode: with no set-ID bit it works, where the
+/// tool has that call at all; with one, no file has it.
+fn no_set_id(way: &str, found: &Value) -> Result<(), String> {
+    // Another architecture's calls need not be there; the plain ones must be.
+    let optional = way.starts_with("x32") || way.starts_with("i386");
+    let plain = &found["plain"];
+    ensure(
+        optional || plain["mode"] == 0o755 || plain["errno"] == ENOSYS,
+        || format!("{way} does not even work without set-ID bits: {plain}"),
+    )?;
+    for bits in ["user", "group", "both"] {
+        let found = &found[bits];
+        let mode = found["mode"].as_i64();
+        let mode = mode.ok_or_else(|| format!("{way} was not tried: {found}"))?;
+        // -1: there is no file.
+        let has = mode >= 0 && mode & i64::from(SET_ID_BITS) != 0;
+        ensure(!has, || format!("{way} made a file of mode {mode:o}"))?;
+        // For directories the kernel itself takes the bits away.
+        ensure(way.starts_with("mkdir") || found["errno"] != 0, || {
+            format!("{way} said that it did: {found}")
+        })?;
+    }
+    Ok(())
+}
+
 pub(super) const CASES: &[Case] = &[
+    case!(
+        no_file_becomes_set_id_by_any_call,
+        "threat 27",
+        [Kernel, Grant(GrantKind::Mounts)],
+        Sabotage::Outcome(|outcome| {
+            edit(outcome, |found| {
+                found["fchmodat"]["user"] = json!({"errno": 0, "mode": 0o4755});
+            });
+        }),
+        |rig| {
+            let host = tempfile::tempdir().map_err(|e| e.to_string())?;
+            std::fs::set_permissions(host.path(), PermissionsExt::from_mode(0o777))
+                .map_err(|e| e.to_string())?;
+            for directory in ["/tmp", "/data"] {
+                let request = Request::new("set_id", json!({"path": directory})).mount(
+                    host.path(),
+                    "/data",
+                    MountMode::ReadWrite,
+                );
+                let found = output(&rig.call(request).await?)?;
+                let ways = found.as_object().filter(|ways| ways.len() >= 8);
+                for (way, found) in ways.ok_or_else(|| format!("too few ways: {found}"))? {
+                    no_set_id(way, found).map_err(|why| format!("in {directory}: {why}"))?;
+                }
+            }
+            // What it made there is whose the directory is, on the host.
+            let mut made = 0;
+            for entry in std::fs::read_dir(host.path()).map_err(|e| e.to_string())? {
+                let entry = entry.map_err(|e| e.to_string())?;
+                let mode = entry.metadata().map_err(|e| e.to_string())?.permissions();
+                made += 1;
+                ensure(mode.mode() & SET_ID_BITS == 0, || {
+                    format!("the host has {:?} of {:o}", entry.path(), mode.mode())
+                })?;
+            }
+            ensure(made > 0, || "nothing was made in the mount".into())
+        }
+    ),
     case!(
         nobody_becomes_somebody_else,
         "threat 27",

@@ -9,12 +9,14 @@
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
 #include <mntent.h>
+#include <mqueue.h>
 #include <net/if.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -62,6 +64,7 @@ static const struct {
     {"partial_json", op_partial_json, false},
     {"stdin_partial", op_stdin_partial, false},
     {"rlimit_raise", op_rlimit_raise, true},
+    {"use_up", op_use_up, true},
     {"kernel_calls", op_kernel_calls, true},
     {"userns", op_userns, true},
     {"keyring", op_keyring, true},

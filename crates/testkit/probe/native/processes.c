@@ -247,3 +247,69 @@ static void op_rlimit_raise(void) {
     }
     put("}");
 }
+
+/* ---- what the kernel counts by user ----------------------------------------------------------- */
+
+#define MOST_COUNTED 8192
+#define COUNTED_QUEUE_BYTES 10000
+
+static int use_inotify_instance(int64_t number) {
+    (void)number;
+    return error_of(inotify_init1(IN_CLOEXEC));
+}
+
+static int use_inotify_watch(int64_t number) {
+    static int instance = -1;
+    char path[64];
+    if (instance < 0 && (instance = inotify_init1(IN_CLOEXEC)) < 0) return errno;
+    snprintf(path, sizeof path, "/tmp/watched-%d", (int)number);
+    if (mkdir(path, 0755) < 0) return errno;
+    return error_of(inotify_add_watch(instance, path, IN_CREATE));
+}
+
+/* It stays pending: nobody takes it. */
+static int use_signal(int64_t number) {
+    union sigval value = {.sival_int = (int)number};
+    sigset_t blocked;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGRTMIN);
+    sigprocmask(SIG_BLOCK, &blocked, NULL);
+    return error_of(sigqueue(getpid(), SIGRTMIN, value));
+}
+
+/* The kernel counts what a queue may hold at most, and a little more. */
+static int use_queue(int64_t number) {
+    struct mq_attr holds = {.mq_maxmsg = 10, .mq_msgsize = COUNTED_QUEUE_BYTES / 10};
+    char name[64];
+    snprintf(name, sizeof name, "counted-%d", (int)number);
+    return error_of(syscall(SYS_mq_open, name, O_CREAT | O_EXCL | O_RDWR, 0600, &holds));
+}
+
+/* {"what":W,"most":N,"full":P,"until":Q}: takes one after the other until it fails or there are N.
+ * Then, with P, makes that file, and waits for the file Q with all that it took. */
+static void op_use_up(void) {
+    static const struct {
+        const char *name;
+        int (*use)(int64_t number);
+    } COUNTED[] = {
+        {"inotify_instances", use_inotify_instance},
+        {"inotify_watches", use_inotify_watch},
+        {"signals", use_signal},
+        {"queues", use_queue},
+    };
+    char what[32], full[PATH_SIZE], until[PATH_SIZE];
+    string("what", what, sizeof what, "");
+    string("full", full, sizeof full, "");
+    string("until", until, sizeof until, "");
+    size_t most = count_argument("most", MOST_COUNTED), used = 0;
+    int error = EINVAL;
+    for (size_t i = 0; i < sizeof COUNTED / sizeof *COUNTED; i++)
+        if (strcmp(COUNTED[i].name, what) == 0)
+            for (error = 0; used < most && (error = COUNTED[i].use((int64_t)used)) == 0;) used++;
+    if (*full) {
+        int fd = open(full, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        if (fd >= 0) close(fd);
+        for (int tries = 0; tries < 6000 && access(until, F_OK) < 0; tries++) pause_for(10);
+    }
+    put_count_object("used", used, error);
+}

@@ -5,6 +5,7 @@
 //!
 //! Nearly every test looks at the whole host, so they run one after the other: see `host::alone`.
 
+mod counts;
 mod creates;
 mod crowd;
 mod host;

@@ -18,3 +18,4 @@ mod python;
 mod reaper;
 mod registry;
 mod site;
+mod stopped_runner;

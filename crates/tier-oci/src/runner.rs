@@ -208,18 +208,28 @@ impl Drop for Runner {
         let under_way = Arc::clone(&left_behind.endings).try_read_owned();
         runtime.spawn(async move {
             let _under_way = under_way;
-            match tokio::time::timeout(END_TIME, process.wait()).await {
-                Ok(Ok(status)) if has_cleared_up(status) => {}
-                Ok(Ok(status)) => {
+            match end_of(&mut process, END_TIME).await {
+                Ok(status) if has_cleared_up(status) => {}
+                Ok(status) => {
                     tracing::warn!(%status, "a runner left something of its sandbox, which is removed now");
                     // It is done, or the runtime is shutting down.
                     let _ = tokio::task::spawn_blocking(left_behind.remove).await;
                 }
-                Ok(Err(error)) => tracing::warn!(%error, "how a runner ended is not known"),
-                Err(_) => tracing::warn!("a runner has not ended within {END_TIME:?}"),
+                Err(error) => tracing::warn!(%error, "how a runner ended is not known"),
             }
         });
     }
+}
+
+/// How a runner ended that is not needed any more. One that does not end in time is stuck or was
+/// stopped, and is killed: it keeps its sandbox alive.
+async fn end_of(runner: &mut Child, time: Duration) -> io::Result<ExitStatus> {
+    if let Ok(ended) = tokio::time::timeout(time, runner.wait()).await {
+        return ended;
+    }
+    tracing::warn!("a runner has not ended within {time:?}, and is killed");
+    runner.start_kill()?;
+    tokio::time::timeout(KILL_TIME, runner.wait()).await?
 }
 
 /// Whether a runner that ended like this has left nothing.
@@ -250,5 +260,30 @@ mod tests {
         assert!(ended(1 << 8), "it failed, and cleared up");
         assert!(!ended(i32::from(LEFT_SOMETHING) << 8));
         assert!(!ended(9), "it was killed");
+    }
+
+    /// Its sandbox would live as long as it does.
+    #[tokio::test]
+    async fn a_stopped_runner_that_nobody_needs_any_more_is_killed() {
+        let mut runner = Runner::start(LeftBehind {
+            remove: Box::new(|| ()),
+            endings: Arc::default(),
+        })
+        .unwrap();
+        let mut process = runner.process.take().unwrap();
+        let number = process.id().unwrap();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(number).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        let is_stopped = || {
+            let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap();
+            stat.contains(") T ")
+        };
+        while !is_stopped() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // It would end now, if it could.
+        drop(runner);
+        let ended = end_of(&mut process, Duration::from_millis(500)).await;
+        assert_eq!(ended.unwrap().signal(), Some(9));
     }
 }

@@ -198,9 +198,15 @@ fn build(
 }
 
 /// Where memory of the whole host runs out, a sandbox goes before anything of the host's, whatever
-/// the engine's own standing is.
+/// the engine's own standing is. An engine that goes earlier still takes its sandboxes along.
 fn be_the_first_to_go() -> std::io::Result<()> {
-    std::fs::write("/proc/self/oom_score_adj", "500")
+    const FILE: &str = "/proc/self/oom_score_adj";
+    const EARLY: i32 = 500;
+    let of_engine = std::fs::read_to_string(FILE)?.trim().parse();
+    match of_engine {
+        Ok(EARLY..) => Ok(()),
+        _ => std::fs::write(FILE, EARLY.to_string()),
+    }
 }
 
 /// Closes a child's copy of what its parent owns.

@@ -17,6 +17,7 @@ mod fork;
 mod launch;
 mod mounts;
 mod output;
+mod priority;
 mod stage;
 mod step;
 mod usage;
@@ -72,6 +73,8 @@ fn serve(socket: &OwnedFd, cgroup: &mut Cgroup) -> Result<(), Failed> {
         return Ok(());
     };
     let deadline = Deadline::in_seconds(PREPARE_SECONDS);
+    // Before the cgroup, which takes no process that is scheduled in real time.
+    priority::give_up().step("giving up the engine's priority")?;
     let sandbox = Sandbox::prepare(*prepare, descriptors, socket, cgroup)?;
     drop(deadline);
     tell(socket, &Reply::Prepared, &[sandbox.staged.input.as_fd()])?;

@@ -65,6 +65,7 @@ static const struct {
     {"stdin_partial", op_stdin_partial, false},
     {"rlimit_raise", op_rlimit_raise, true},
     {"use_up", op_use_up, true},
+    {"priority", op_priority, true},
     {"kernel_calls", op_kernel_calls, true},
     {"userns", op_userns, true},
     {"keyring", op_keyring, true},

@@ -313,3 +313,35 @@ static void op_use_up(void) {
     }
     put_count_object("used", used, error);
 }
+
+/* ---- priority --------------------------------------------------------------------------------- */
+
+#define IOPRIO_REAL_TIME (1 << 13)
+
+static int set_oom_score(const char *score) {
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return errno;
+    int error = error_of(write(fd, score, strlen(score)));
+    close(fd);
+    return error;
+}
+
+/* How it stands with the scheduler and the kernel's killer, and what comes of wanting better: an
+ * errno each. */
+static void op_priority(void) {
+    struct sched_param first = {.sched_priority = 1};
+    put("{");
+    put_int_member("policy", sched_getscheduler(0));
+    errno = 0;
+    put_int_member("nice", getpriority(PRIO_PROCESS, 0));
+    put_int_member("io", syscall(SYS_ioprio_get, 1, 0) >> 13);
+    put_file_member("oom_score_adj", "/proc/self/oom_score_adj");
+    key("raise");
+    put("{");
+    put_int_member("nice", error_of(setpriority(PRIO_PROCESS, 0, -1)));
+    put_int_member("policy", error_of(sched_setscheduler(0, SCHED_RR, &first)));
+    put_int_member("io", error_of(syscall(SYS_ioprio_set, 1, 0, IOPRIO_REAL_TIME)));
+    put_int_member("oom_score_below_all", set_oom_score("-1"));
+    put_int_member("oom_score_as_all", set_oom_score("0"));
+    put("}}");
+}

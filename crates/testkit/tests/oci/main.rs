@@ -14,6 +14,7 @@ mod killed_runner;
 mod layouts;
 mod planted;
 mod pool;
+mod priority;
 mod python;
 mod reaper;
 mod registry;

@@ -207,3 +207,63 @@ impl Ended {
         self.0.closed().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use axo_runner::{Cgroup, Scratch};
+
+    use super::*;
+    use crate::host::UserHost;
+
+    /// Without them an ordinary user's ids cannot be mapped, and there is no sandbox with fewer.
+    #[tokio::test]
+    async fn without_a_setuid_helper_that_works_there_is_no_sandbox() {
+        let root = File::open("/").unwrap().into();
+        for (newuidmap, newgidmap) in [
+            ("/absent/newuidmap", "/absent/newgidmap"),
+            ("/bin/false", "/bin/false"),
+            ("/bin/true", "/bin/false"),
+            // It says that it did, and has not.
+            ("/bin/true", "/bin/true"),
+        ] {
+            let host = UserHost::Ranges {
+                us: (1000, 1000),
+                users: (100_000, 65_536),
+                groups: (100_000, 65_536),
+                newuidmap: newuidmap.into(),
+                newgidmap: newgidmap.into(),
+            };
+            let prepare = Prepare {
+                id: "axocoatl-without-helpers".into(),
+                config: "{}".into(),
+                seccomp: Vec::new(),
+                users: host.users((65_534, 65_534), false),
+                cgroup: Cgroup::Directories(Vec::new()),
+                scratch: Scratch {
+                    bytes: 1 << 20,
+                    inodes: 100,
+                },
+                input_bytes: 1 << 10,
+                files: 100,
+                mount_points: Vec::new(),
+                binds: Vec::new(),
+            };
+            let left_behind = LeftBehind {
+                remove: Box::new(|| ()),
+                endings: std::sync::Arc::default(),
+            };
+            let made = Waiting::make(prepare, &root, &[], left_behind).await;
+            let Err(RunnerError::Failed { doing, why, .. }) = made else {
+                panic!("{newuidmap}, {newgidmap}: {:?}", made.err());
+            };
+            println!("{newuidmap}, {newgidmap}: {doing}: {why}");
+            let claims = Path::new(newgidmap).ends_with("true");
+            assert!(
+                claims || doing == "entering a user namespace",
+                "{doing}: {why}"
+            );
+        }
+    }
+}

@@ -104,6 +104,43 @@ fn a_mount_whose_target_leads_elsewhere_is_refused() {
     }
 }
 
+/// It was a directory when it was granted.
+#[test]
+fn a_mount_whose_source_became_a_link_is_refused() {
+    let _alone = alone();
+    // The source itself, and a directory on the way to it.
+    for replaced in ["way/granted", "way"] {
+        let site = Site::new();
+        let outside = outside(&site);
+        fs::create_dir_all(outside.join("granted")).unwrap();
+        fs::write(outside.join("granted/precious"), "host").unwrap();
+        let granted = site.path().join("way/granted");
+        fs::create_dir_all(&granted).unwrap();
+        block_on(async {
+            let source = granted.canonicalize().unwrap();
+            let engine = engine(site.path(), 1, 8, Some(&source));
+            // With the second a container of the first is there, made with the directory.
+            for _ in 0..2 {
+                let echo = call_with_mount(json!({"op": "echo", "n": 1}), &granted, "/data");
+                assert_eq!(answer(engine.call(echo).await)["n"], 1);
+                until("one waits", || our_runners().len() == 1);
+            }
+            let reads = json!({"op": "write", "path": "/data/written", "text": "x"});
+            let attempt = call_with_mount(reads, &granted, "/data");
+            let replaced = site.path().join(replaced);
+            let target = match replaced.ends_with("granted") {
+                true => outside.join("granted"),
+                false => outside.clone(),
+            };
+            fs::rename(&replaced, site.path().join("moved")).unwrap();
+            symlink(target, &replaced).unwrap();
+            let before = state(&outside);
+            println!("{}", refused(engine.call(attempt).await, LINK));
+            assert_eq!(state(&outside), before, "the host was changed");
+        });
+    }
+}
+
 /// What was hashed must be what runs.
 #[test]
 fn a_mount_over_the_program_is_refused() {

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::containers::{IMAGE, import};
 use crate::ended::Ended;
 use crate::process::Running;
-use crate::support::{Home, PROBE};
+use crate::support::{Home, PROBE, entries};
 
 /// The library behind `faketime`, which gives a program another wall clock.
 fn library() -> PathBuf {
@@ -127,4 +128,54 @@ fn a_clock_that_runs_away_ends_no_call_early() {
     clock.apply(&mut command);
     Running::start(command, b"").end().succeeds_silently();
     the_clock_had_jumped(&home, 2);
+}
+
+/// Runs `script` in a container, and sets the clock to `offset` when it is under way. The container
+/// has the kernel's clock; whoever keeps its time has the one that jumps.
+fn contain_with_jump(home: &Home, offset: &str, timeout: &str, script: &str) -> (Ended, Duration) {
+    import(home);
+    let run = ["run", "--image", IMAGE];
+    // Its record tells what the time was.
+    home.axocoatl(&[&run[..], &["--", "echo", "1"]].concat())
+        .succeeds();
+    let out = home.shared_directory("out");
+    let script = format!("echo x > /out/started; {script}");
+    let mount = ["--mount", "./out:/out:rw"];
+    let rest = ["--timeout", timeout, "--", "sh", "-c", &script];
+    let mut command = home.command(&[&run[..], &mount, &rest].concat());
+    let clock = Clock::new(home);
+    clock.apply(&mut command);
+    let started = Instant::now();
+    let mut running = Running::start(command, b"");
+    running.wait_for("the tool", || entries(&out).pop());
+    clock.set(offset);
+    (running.end(), started.elapsed())
+}
+
+#[test]
+fn a_clock_that_jumps_forward_ends_no_container_early() {
+    let home = Home::new();
+    let (ended, took) = contain_with_jump(&home, "+2y", "30s", "sleep 1; echo 1");
+    the_clock_had_jumped(&home, 2);
+    assert_eq!(ended.succeeds_silently().out(), "1\n");
+    assert!(
+        took >= Duration::from_secs(1),
+        "its sleep was cut to {took:?}"
+    );
+}
+
+#[test]
+fn a_clock_that_jumps_back_ends_no_container_late() {
+    let home = Home::new();
+    let (ended, took) = contain_with_jump(&home, "-2y", "2s", "exec sleep 3600");
+    ended.exits(124, &["time limit"]);
+    assert!(
+        took >= Duration::from_secs(2),
+        "it was stopped after {took:?}"
+    );
+    assert!(
+        took < Duration::from_secs(22),
+        "it was stopped after {took:?}"
+    );
+    the_clock_had_jumped(&home, -2);
 }

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::process::Running;
-use crate::support::{Home, entries};
+use crate::support::{Home, entries, write};
 
 fn kill(running: Running) {
     running.signal(Signal::KILL);
@@ -121,4 +121,50 @@ fn somebody_elses_temporary_files_do_not_keep_it_from_removing_ours() {
     }
     home.axocoatl(&["gc"]);
     assert!(!left.exists());
+}
+
+/// After a reboot, or when someone has written there, a number is another process's.
+#[test]
+fn a_number_in_a_file_ends_no_process() {
+    let home = Home::new();
+    let mut bystander = home.program("sleep");
+    bystander.arg("600");
+    let bystander = Running::start(bystander, b"");
+    let pid = bystander.pid();
+    let number = format!("{pid}\n");
+    // As locks, and as runtimes tell of containers; beneath owners that nobody is.
+    let owner = home.owners().join("00000000-0000-4000-8000-000000000000");
+    let state = format!(
+        r#"{{"ociVersion":"1.0.2","id":"axocoatl-x","status":"running","pid":{pid},"bundle":"/x"}}"#
+    );
+    for (file, content) in [
+        ("lock", &number),
+        ("pid", &number),
+        ("runner.pid", &number),
+        ("cgroup.procs", &number),
+        ("state.json", &state),
+        ("calls/x/pid", &number),
+        ("axocoatl-x/state.json", &state),
+        ("axocoatl-x/cgroup.procs", &number),
+    ] {
+        write(&owner.join(file), content.as_bytes());
+    }
+    // And a lock that somebody who lives holds, with the number of another.
+    let held = home.owners().join("held");
+    write(&held.join("lock"), number.as_bytes());
+    let lock = std::fs::File::open(held.join("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+
+    home.axocoatl(&["gc"]).succeeds();
+    home.probe(r#"{"op":"echo"}"#, &[]).succeeds();
+    assert!(!owner.exists(), "what nobody owns was left");
+    assert!(held.exists(), "what somebody owns was removed");
+    assert!(is_alive(pid), "gc ended a process for its number");
+    drop(bystander);
+}
+
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    !state.is_empty() && !state.starts_with(['Z', 'X'])
 }

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::containers::{IMAGE, import};
 use crate::ended::Ended;
 use crate::process::Running;
-use crate::support::{Home, PROBE, add_tool, write};
+use crate::support::{Home, PROBE, add_tool, entries, write};
 
 const ECHO: &str = r#"{"op":"echo"}"#;
 
@@ -202,4 +203,57 @@ fn json_has_every_candidate_with_its_reason_too() {
     assert_eq!(placement["candidates"].as_array().unwrap().len(), 4);
     assert_eq!(excluded(placement, "wasm"), "weaker than the minimum");
     assert!(excluded(placement, "microvm").starts_with("not available: "));
+}
+
+/// Where a controller of cgroup v1 is mounted, if it is.
+fn hierarchy(controller: &str) -> Option<String> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    mounts.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut after = after.split(' ');
+        let is_v1 = after.next() == Some("cgroup");
+        let has = after.next_back()?.split(',').any(|word| word == controller);
+        (is_v1 && has).then(|| before.split(' ').nth(4).unwrap().to_owned())
+    })
+}
+
+/// Runs a container that would say so, on a host that `hide`, a shell's words, has changed: in a
+/// mount namespace of its own.
+fn run_where(home: &Home, hide: &str, more: &[&str]) -> Ended {
+    let mut command = home.program("unshare");
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-c"])
+        .arg(format!("{hide} && exec \"$@\""))
+        .args(["sh", crate::support::AXOCOATL])
+        .args(["run", "--image", IMAGE, "--mount", "./out:/out:rw"])
+        .args(more)
+        .args(["--", "sh", "-c", "echo x > /out/started; echo 1"]);
+    Running::start(command, b"").end()
+}
+
+/// Needs root, to hide it.
+#[test]
+fn where_a_cgroup_controller_is_hidden_nothing_runs() {
+    let home = Home::new();
+    import(&home);
+    let out = home.shared_directory("out");
+    run_where(&home, "true", &[]).succeeds();
+    let ran = || entries(&out).pop();
+    std::fs::remove_file(ran().expect("it runs where nothing is hidden")).unwrap();
+    for more in [&[][..], &["--min-tier", "oci"], &["--min-tier", "none"]] {
+        for controller in ["cpu", "memory", "pids"] {
+            // Of cgroup v2 no single one can be hidden.
+            let Some(path) = hierarchy(controller) else {
+                continue;
+            };
+            let ended = run_where(&home, &format!("umount {path}"), more)
+                .exits(126, &["is refused", "oci: not available", controller]);
+            assert!(ended.stdout.is_empty(), "{ended}");
+            assert_eq!(ran(), None, "without {controller}: {ended}");
+        }
+        let all = "umount -R -l /sys/fs/cgroup";
+        let ended = run_where(&home, all, more).exits(126, &["is refused", "oci: not available"]);
+        assert!(ended.stdout.is_empty(), "{ended}");
+        assert_eq!(ran(), None, "without any: {ended}");
+    }
 }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axocoatl_isolation::sessions::{
-    How, Position, ProcessEvent, Run, Session, SessionConfig, SessionSpec, Sessions, admit,
+    How, Position, ProcessEvent, Run, Session, SessionSpec, admit, open,
 };
 use axocoatl_isolation::{Places, images, policy_of};
 
@@ -30,12 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // grant.
     let places = Places::of_process()?;
     let policy = policy_of(&places)?;
-    let sessions = Sessions::open(SessionConfig {
-        images: places.images(),
-        data: places.data,
-        runtime: places.runtime,
-        policy: policy.clone(),
-    })?;
+    let sessions = open(places, policy.clone())?;
     let mut spec = SessionSpec::new(image);
     spec.directory = Some(PathBuf::from(directory).canonicalize()?);
     let session = sessions

@@ -3,18 +3,13 @@
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use axocoatl_isolation::sessions::{Run, SessionConfig, SessionSpec, Sessions, admit};
+//! use axocoatl_isolation::sessions::{Run, SessionSpec, admit, open};
 //! use axocoatl_isolation::{Places, images, policy_of};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let places = Places::of_process()?;
 //! let policy = policy_of(&places)?;
-//! let sessions = Sessions::open(SessionConfig {
-//!     images: places.images(),
-//!     data: places.data,
-//!     runtime: places.runtime,
-//!     policy: policy.clone(),
-//! })?;
+//! let sessions = open(places, policy.clone())?;
 //! let admitted = admit(SessionSpec::new("debian:12"), &policy)?;
 //! let session = sessions.create(&admitted, Arc::new(images::Silent)).await?;
 //! let finished = session.output(Run::new(["uname", "-a"]), 1 << 20).await?;
@@ -39,3 +34,18 @@ pub use axo_session::{
     SessionConfig, SessionError, SessionId, SessionLimits, SessionName, SessionNameError,
     SessionSpec, Sessions, SpecError, State, admit,
 };
+
+use crate::{Places, Policy};
+
+/// The sessions of the owner of `places`, under these rules.
+///
+/// # Errors
+/// As [`Sessions::open`].
+pub fn open(places: Places, policy: Policy) -> Result<Sessions, SessionError> {
+    Sessions::open(SessionConfig {
+        images: places.images(),
+        data: places.data,
+        runtime: places.runtime,
+        policy,
+    })
+}

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use axocoatl_isolation::sessions::{Collected, SessionConfig, SessionError, Sessions};
+use axocoatl_isolation::sessions::{Collected, SessionError, open};
 use axocoatl_isolation::{Places, Policy, Reaped, reap, reap_containers};
 use serde_json::json;
 
@@ -104,12 +104,6 @@ async fn sessions(places: &Places, dry_run: bool) -> Result<Collected, SessionEr
     if !places.data.join("sessions").is_dir() {
         return Ok(Collected::default());
     }
-    let policy = Policy::default();
-    let sessions = Sessions::open(SessionConfig {
-        images: places.images(),
-        data: places.data.clone(),
-        runtime: places.runtime.clone(),
-        policy,
-    })?;
+    let sessions = open(places.clone(), Policy::default())?;
     sessions.gc(dry_run).await
 }

@@ -10,7 +10,7 @@ mod shell;
 mod streams;
 
 use axocoatl_isolation::sessions::{
-    AgentError, Code, CopyError, Session, SessionConfig, SessionError, Sessions,
+    AgentError, Code, CopyError, Session, SessionError, Sessions, open,
 };
 use axocoatl_isolation::{BuildError, Places, Policy, policy_of};
 
@@ -87,13 +87,7 @@ impl Failed {
 fn sessions() -> Result<(Sessions, Policy), Failed> {
     let places = Places::of_process().map_err(|e| Failed::Places(e.into()))?;
     let policy = policy_of(&places).map_err(Failed::Places)?;
-    let sessions = Sessions::open(SessionConfig {
-        images: places.images(),
-        data: places.data,
-        runtime: places.runtime,
-        policy: policy.clone(),
-    })?;
-    Ok((sessions, policy))
+    Ok((open(places, policy.clone())?, policy))
 }
 
 /// One session.

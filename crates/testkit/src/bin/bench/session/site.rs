@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use axocoatl_isolation::images::{Reference, Silent, Store};
-use axocoatl_isolation::sessions::{Session, SessionConfig, SessionSpec, Sessions, admit};
+use axocoatl_isolation::sessions::{Session, SessionSpec, Sessions, admit, open};
 use axocoatl_isolation::{Places, Policy};
 
 const IMAGE: &str = "localhost/bench:1";
@@ -50,12 +50,7 @@ impl Site {
         let mut policy = Policy::default();
         policy.ceilings.files = Some(FILES);
         policy.ceilings.pids = Some(PIDS);
-        let sessions = Sessions::open(SessionConfig {
-            images: places.images(),
-            data: places.data,
-            runtime: places.runtime,
-            policy: policy.clone(),
-        })?;
+        let sessions = open(places, policy.clone())?;
         Ok(Self {
             sessions,
             policy,

@@ -5,7 +5,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::shell::{Shell, say};
@@ -128,6 +128,17 @@ fn sessions(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
         .find(|message| message["target"]["name"] == "sessions")
         .and_then(|message| message["executable"].as_str().map(PathBuf::from))
         .context("cargo does not say where it built the tests of sessions")?;
+    // A name that is no test's would pass in the machine.
+    let listed = shell
+        .command(&program)
+        .args(["--list", "--format", "terse"])
+        .text()?;
+    for name in SESSIONS {
+        ensure!(
+            listed.lines().any(|line| line == format!("{name}: test")),
+            "{name} is no test of sessions"
+        );
+    }
     share(&program, shared, "sessions")
 }
 

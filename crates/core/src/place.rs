@@ -271,13 +271,38 @@ impl Placement {
             )),
             _ => None,
         });
-        open.unwrap_or_else(|| {
+        let fix = open.unwrap_or_else(|| {
             format!(
                 "{} runs on tier {} at the weakest; see `axocoatl tiers` for what this host can do",
                 self.form,
                 natural_tier(self.form)
             )
-        })
+        });
+        match self.weaker() {
+            Some(weaker) => format!("{fix}; or {weaker}"),
+            None => fix,
+        }
+    }
+
+    /// How a tier that is weaker than the minimum, and runs such a thing, could be allowed.
+    fn weaker(&self) -> Option<String> {
+        let natural = natural_tier(self.form);
+        if self.minimum <= natural {
+            return None;
+        }
+        let how = match self.minimum_source {
+            MinimumSource::Default => {
+                format!("accept its weaker wall: --min-tier {natural}, or min_tier in the policy")
+            }
+            MinimumSource::Requirement | MinimumSource::Tool => {
+                format!("lower min_tier in the policy to {natural}, if its weaker wall will do")
+            }
+            MinimumSource::Manifest => {
+                format!("lower min_tier in its manifest to {natural}, if its weaker wall will do")
+            }
+            MinimumSource::Caller => format!("ask for no more than {natural}"),
+        };
+        Some(how)
     }
 }
 

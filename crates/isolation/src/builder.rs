@@ -340,7 +340,10 @@ pub fn policy_of(places: &Places) -> Result<Policy, BuildError> {
             })?;
             Ok(Policy::parse(&text, &path.display().to_string())?)
         }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Policy::default()),
+        // A link to what is not there is a policy that is lost, and no absence.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !path.is_symlink() => {
+            Ok(Policy::default())
+        }
         Err(source) => Err(BuildError::PolicyUnreadable { path, source }),
     }
 }

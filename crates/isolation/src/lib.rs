@@ -2,16 +2,24 @@
 //! output — inside the right amount of isolation.
 //!
 //! ```no_run
-//! use axocoatl_isolation::{Compiler, Engine, ToolCall, ToolName};
+//! use axocoatl_isolation::{Engine, ToolCall, ToolName};
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let engine = Engine::builder().compiler(Compiler::InProcess).build()?;
-//! let call = ToolCall::new(ToolName::parse("word-count")?, serde_json::json!({"text": "to be"}));
-//! let outcome = engine.call(call).await?;
-//! println!("{:?} {:?}", outcome.termination, outcome.document());
-//! # Ok(())
-//! # }
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     # #[cfg(feature = "wasmtime-sandbox")]
+//!     axocoatl_isolation::serve_compiler_if_asked(); // first: started once more, this program compiles
+//!     tokio::runtime::Runtime::new()?.block_on(async {
+//!         let engine = Engine::builder().build()?;
+//!         let input = serde_json::json!({"text": "to be"});
+//!         let call = ToolCall::new(ToolName::parse("word-count")?, input);
+//!         let outcome = engine.call(call).await?;
+//!         println!("{:?} {:?}", outcome.termination, outcome.document());
+//!         Ok(())
+//!     })
+//! }
 //! ```
+//!
+//! Features: `wasmtime-sandbox` (default), `oci-isolation` for containers and images, and
+//! `podman-sessions` for sandboxes that stay (module `sessions`).
 //!
 //! [`Engine::call`] is the only way a tool runs. It reads top to bottom: find the tool, check its
 //! input, admit the call, place it on a tier, run it, check its output, record it. `Err` means that

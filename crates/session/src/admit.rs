@@ -1,11 +1,12 @@
 //! Whether a session may be: the operator's policy, and what no policy allows.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use axo_core::{LimitKind, Limits, Policy};
+use axo_core::{LimitKind, Limits, Policy, Size};
 
-use crate::spec::{Network, SessionSpec};
+use crate::spec::{Network, SessionLimits, SessionSpec};
 
 /// A session the policy allows. Only [`admit`] makes one, and only such a session is started.
 #[derive(Clone, PartialEq, Debug)]
@@ -42,6 +43,15 @@ pub enum RefusedReason {
         /// What is allowed.
         ceiling: String,
     },
+    /// A limit with which nothing runs, or that podman takes for none.
+    TooLittle {
+        /// The limit's key.
+        limit: &'static str,
+        /// What was asked.
+        asked: String,
+    },
+    /// More variables than a request to start a process holds; in bytes.
+    EnvironmentTooLarge(usize),
     /// The network, and the policy does not grant it.
     Network,
     /// Ports, and no network to publish them from.
@@ -82,6 +92,17 @@ const NEVER_WHOLE: [&str; 8] = [
     "/", "/home", "/root", "/var", "/tmp", "/opt", "/srv", "/mnt",
 ];
 
+/// A container's runtime takes about half of it while it starts.
+const LEAST_MEMORY: Size = Size::from_mib(16);
+/// Podman takes no processes at all for no limit. The agent is one.
+const LEAST_PIDS: u32 = 8;
+const LEAST_FILES: u32 = 16;
+/// The kernel takes no bytes at all for no limit.
+const LEAST_SCRATCH: Size = Size::from_bytes(64 << 10);
+/// Most bytes of all variables together: half of what a request holds, of which the rest is the
+/// command's.
+pub(crate) const MAX_ENVIRONMENT_BYTES: usize = 128 << 10;
+
 /// Most bytes of a variable or label, name and value.
 const MAX_VARIABLE_BYTES: usize = 64 * 1024;
 /// Most variables, labels, ports and setup commands, each.
@@ -110,6 +131,7 @@ pub fn admit(mut spec: SessionSpec, policy: &Policy) -> Result<AdmittedSession, 
 }
 
 fn limits(spec: &SessionSpec, policy: &Policy) -> Result<(), Refused> {
+    too_little(&spec.limits)?;
     let asked = Limits {
         // The policy's ceiling on `wall` is for calls; a session's time has its own.
         wall: None,
@@ -141,6 +163,58 @@ fn limits(spec: &SessionSpec, policy: &Policy) -> Result<(), Refused> {
                 asked,
                 ceiling,
             },
+        }),
+    }
+}
+
+fn too_little(limits: &SessionLimits) -> Result<(), Refused> {
+    let too_little = |limit, asked: String, least: String| {
+        Err(Refused {
+            reason: RefusedReason::TooLittle { limit, asked },
+            fix: format!("ask for at least {least}"),
+        })
+    };
+    if limits.memory < LEAST_MEMORY {
+        return too_little(
+            "memory",
+            limits.memory.to_string(),
+            LEAST_MEMORY.to_string(),
+        );
+    }
+    if limits.pids < LEAST_PIDS {
+        return too_little("pids", limits.pids.to_string(), LEAST_PIDS.to_string());
+    }
+    if limits.files < LEAST_FILES {
+        return too_little("files", limits.files.to_string(), LEAST_FILES.to_string());
+    }
+    if limits.scratch < LEAST_SCRATCH {
+        let least = LEAST_SCRATCH.to_string();
+        return too_little("scratch", limits.scratch.to_string(), least);
+    }
+    Ok(())
+}
+
+/// The bytes that variables take in a request.
+pub(crate) fn environment_bytes(variables: &BTreeMap<String, String>) -> usize {
+    variables
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 16)
+        .sum()
+}
+
+/// Whether every process can be told these.
+///
+/// # Errors
+/// [`RefusedReason::EnvironmentTooLarge`].
+pub(crate) fn environment(variables: &BTreeMap<String, String>) -> Result<(), Refused> {
+    match environment_bytes(variables) {
+        ..=MAX_ENVIRONMENT_BYTES => Ok(()),
+        bytes => Err(Refused {
+            reason: RefusedReason::EnvironmentTooLarge(bytes),
+            fix: format!(
+                "give fewer or shorter ones, those of the image included: {MAX_ENVIRONMENT_BYTES} \
+                 bytes at most"
+            ),
         }),
     }
 }
@@ -205,6 +279,7 @@ fn variables(spec: &SessionSpec) -> Result<(), Refused> {
             return bad(name);
         }
     }
+    environment(&spec.environment)?;
     match spec
         .setup
         .iter()
@@ -276,6 +351,18 @@ impl fmt::Display for RefusedReason {
                 f,
                 "limit {limit} = {asked} is above the ceiling of {ceiling}"
             ),
+            Self::TooLittle { limit, asked } => {
+                write!(
+                    f,
+                    "limit {limit} = {asked} is less than a session starts with"
+                )
+            }
+            Self::EnvironmentTooLarge(bytes) => {
+                write!(
+                    f,
+                    "its variables take {bytes} bytes, more than each process can be told"
+                )
+            }
             Self::Network => f.write_str("the policy does not grant sessions a network"),
             Self::PortsWithoutNetwork => f.write_str("it publishes ports and has no network"),
             Self::SamePort(port) => write!(f, "port {port} of this host is published twice"),

@@ -9,7 +9,7 @@ use axo_core::{CpuShare, Size};
 use serde::Deserialize;
 
 use crate::in_flight::is_being_made;
-use crate::podman::{Combination, Limits, Podman};
+use crate::podman::{Combination, Limits, Podman, Root};
 use crate::record::Record;
 use crate::spec::{Network, Profile};
 use crate::{SessionError, SessionId};
@@ -107,6 +107,13 @@ impl Containers {
     }
 
     fn arguments(&self, record: &Record, rootfs: &Path) -> Result<Vec<OsString>, SessionError> {
+        // The image's root itself would be writable, for every session of it to come.
+        if record.profile == Profile::Dev && self.combination.root == Root::Plain {
+            return Err(SessionError::Unready(
+                "podman mounts no overlay here, which the profile dev writes to; use locked"
+                    .to_owned(),
+            ));
+        }
         let limits = &record.limits;
         let mut list = Arguments::default();
         list.all(["run", "--detach", "--preserve-fds", "1", "--pull", "never"]);

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -85,8 +86,16 @@ impl Devcontainer {
             source,
         };
         let mut text = String::new();
-        std::fs::File::open(path)
-            .and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text))
+        // The project's, and so whatever it is: a FIFO is not waited for.
+        let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+        std::fs::File::options()
+            .read(true)
+            .custom_flags(nonblock)
+            .open(path)
+            .and_then(|file| match file.metadata()?.is_file() {
+                true => file.take(MAX_BYTES).read_to_string(&mut text),
+                false => Err(std::io::Error::other("it is no regular file")),
+            })
             .map_err(problem)?;
         Self::parse(&text).map_err(|why| DevcontainerError::Bad {
             path: path.to_owned(),

@@ -36,14 +36,17 @@ pub enum SessionError {
         fix: &'static str,
     },
     /// Somebody else moves it.
-    #[error("another process is starting or stopping session {0}; try again in a moment")]
+    #[error(
+        "another process is still making, setting up or ending session {0}; wait for it, or end that \
+         process, and `axocoatl session ls` clears the session"
+    )]
     Busy(SessionId),
     /// The policy says no.
     #[error(transparent)]
     Refused(#[from] Refused),
     /// A port of this host is in use.
     #[error(
-        "port {port} of this host cannot be published: {source}; choose another with --port OTHER:{session}"
+        "port {port} of this host cannot be published; choose another with --port OTHER:{session}"
     )]
     Port {
         /// On this host.
@@ -76,7 +79,9 @@ pub enum SessionError {
     )]
     Unready(String),
     /// It was started and did not get ready.
-    #[error("the container of session {id} started and its agent did not answer: {said}")]
+    #[error(
+        "the container of session {id} started and its agent did not answer: {said}; `axocoatl doctor` tries a container"
+    )]
     NotStarted {
         /// Which one.
         id: SessionId,
@@ -87,7 +92,9 @@ pub enum SessionError {
     #[error(transparent)]
     Agent(#[from] AgentError),
     /// A setup command failed.
-    #[error("setup command {command:?} failed with {status}: {said}")]
+    #[error(
+        "setup command {command:?} failed with {status}: {said}; correct it, and create the session again"
+    )]
     Setup {
         /// As it was asked for.
         command: String,

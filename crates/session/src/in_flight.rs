@@ -20,8 +20,18 @@ pub(crate) fn is_being_made(container: &str) -> bool {
             .to_str()
             .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
         let is_ours = || entry.metadata().is_ok_and(|found| found.uid() == us);
-        is_process && is_ours() && names(&entry.path().join("cmdline"), container)
+        is_process
+            && is_ours()
+            && names(&entry.path().join("cmdline"), container)
+            && !is_in_a_container(&entry.path().join("status"))
     })
+}
+
+/// What is in a container can call itself what it wants, but it has a number there, too.
+fn is_in_a_container(status: &std::path::Path) -> bool {
+    let text = std::fs::read_to_string(status).unwrap_or_default();
+    let numbers = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.is_some_and(|numbers| numbers.split_whitespace().count() > 1)
 }
 
 fn names(command: &std::path::Path, container: &str) -> bool {

@@ -23,8 +23,6 @@ const READY: Duration = Duration::from_secs(30);
 const WIND_UP: Duration = Duration::from_secs(5);
 /// How often something is looked for that comes without notice.
 const GLANCE: Duration = Duration::from_millis(20);
-/// How long to wait for another process that moves the session.
-const TURN: Duration = Duration::from_secs(150);
 
 /// Asks the task that owns a session.
 #[derive(Clone, Debug)]
@@ -56,6 +54,7 @@ enum Request {
     Look(oneshot::Sender<Result<(), SessionError>>),
     /// End it.
     Stop {
+        turn: Turn,
         grace: Duration,
         answer: oneshot::Sender<Result<(), SessionError>>,
     },
@@ -128,8 +127,13 @@ impl Lifecycle {
         self.ask(Request::Look).await
     }
 
-    pub(crate) async fn stop(&self, grace: Duration) -> Result<(), SessionError> {
-        self.ask(|answer| Request::Stop { grace, answer }).await
+    pub(crate) async fn stop(&self, turn: Turn, grace: Duration) -> Result<(), SessionError> {
+        self.ask(|answer| Request::Stop {
+            turn,
+            grace,
+            answer,
+        })
+        .await
     }
 
     async fn ask<T>(
@@ -164,7 +168,11 @@ impl Task {
                     drop(answer.send(self.clear(&turn, State::Lost, why).await));
                 }
                 Request::Look(answer) => drop(answer.send(self.look().await)),
-                Request::Stop { grace, answer } => drop(answer.send(self.stop(grace).await)),
+                Request::Stop {
+                    turn,
+                    grace,
+                    answer,
+                } => drop(answer.send(self.stop(turn, grace).await)),
             }
         }
     }
@@ -191,32 +199,23 @@ impl Task {
         Ok(())
     }
 
-    /// The turn on the session, and the session as it is now: another process may have moved it.
-    async fn take_turn(&self) -> Result<Turn, SessionError> {
-        let (id, started) = (self.id(), Instant::now());
-        loop {
-            if let Some(turn) = self.means.table.take_turn(&id)? {
-                if let Some(record) = self.means.table.load(&id)? {
-                    self.record.send_if_modified(|known| {
-                        let changed = *known != record;
-                        *known = record;
-                        changed
-                    });
-                }
-                return Ok(turn);
-            }
-            if started.elapsed() > TURN {
-                return Err(SessionError::Busy(id));
-            }
-            tokio::time::sleep(GLANCE).await;
+    /// The session as it is now: another process may have moved it.
+    fn reload(&self) -> Result<(), SessionError> {
+        if let Some(record) = self.means.table.load(&self.id())? {
+            self.record.send_if_modified(|known| {
+                let changed = *known != record;
+                *known = record;
+                changed
+            });
         }
+        Ok(())
     }
 
     async fn start(&self, rootfs: &Path, turn: Turn) -> Result<Turn, SessionError> {
         match self.make(rootfs).await {
             Ok(()) => Ok(turn),
             Err(error) => {
-                let why = format!("it could not be started: {error}");
+                let why = format!("it could not be started: {}", axo_core::chain(&error));
                 // What matters more is why.
                 if let Err(error) = self.clear(&turn, State::Lost, why).await {
                     tracing::warn!(session = %self.id(), %error, "what a failed start left is not removed; gc does it");
@@ -260,24 +259,24 @@ impl Task {
         if self.state().is_end() {
             return Ok(());
         }
-        if self.state() == State::Ready && self.agent().hello().await.is_ok() {
+        if self.state() == State::Ready && is_there(&self.agent().hello().await) {
             return Ok(());
         }
         let turn = match self.means.table.take_turn(&self.id())? {
             Some(turn) => turn,
             // Somebody is at it, and will say.
-            None => return Ok(()),
+            None => return self.reload(),
         };
-        if let Some(record) = self.means.table.load(&self.id())? {
-            self.record.send_replace(record);
-        }
-        let answers = self.agent().hello().await.is_ok();
+        self.reload()?;
+        let answers = is_there(&self.agent().hello().await);
+        // Made with another runtime directory (a login's, for one): it is whoever has that who can look.
+        let elsewhere = !self.means.table.socket_directory(&self.id()).exists();
         match (
             self.state(),
             self.means.containers().await?.look(&self.id()).await?,
         ) {
             (State::Stopped | State::Lost, _) => Ok(()),
-            (State::Ready, Fate::Running) if answers => Ok(()),
+            (State::Ready, Fate::Running) if answers || elsewhere => Ok(()),
             (State::Starting, _) => {
                 let why = "who was starting it ended before it was ready";
                 self.clear(&turn, State::Lost, why.to_owned()).await
@@ -311,12 +310,15 @@ impl Task {
         }
     }
 
-    async fn stop(&self, grace: Duration) -> Result<(), SessionError> {
-        let turn = self.take_turn().await?;
+    async fn stop(&self, turn: Turn, grace: Duration) -> Result<(), SessionError> {
+        self.reload()?;
         if self.state().is_end() {
             return Ok(());
         }
-        self.advance(&turn, State::Stopping, None)?;
+        // A full disk, which the session itself may have filled, must not keep it from being ended.
+        if let Err(error) = self.advance(&turn, State::Stopping, None) {
+            tracing::warn!(session = %self.id(), %error, "that it is being stopped is not recorded");
+        }
         // An agent that does not do it is ended with its container.
         let ending = async {
             self.agent().shut_down(grace).await?;
@@ -342,6 +344,14 @@ impl Task {
         }
         self.advance(turn, end, Some(why))
     }
+}
+
+/// Whether an agent is there, though it may be slow, or of another version that we cannot speak with.
+fn is_there(hello: &Result<String, AgentError>) -> bool {
+    matches!(
+        hello,
+        Ok(_) | Err(AgentError::Generation(_) | AgentError::Late(_))
+    )
 }
 
 /// The agent's listening socket. The session gets its descriptor alone: nothing in the session can

@@ -1,7 +1,9 @@
 //! One session: its processes, files, and end.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use axo_core::chain;
 
 use crate::agent::proto::{
     Attach, Exited, Metrics, Position, ProcessId, ProcessInfo, Size, Status,
@@ -10,10 +12,15 @@ use crate::agent::{Agent, Files, Process, ProcessEvent, Run};
 use crate::lifecycle::{self, Lifecycle};
 use crate::record::Record;
 use crate::table::{Table, Turn};
-use crate::{SessionError, State};
+use crate::{AgentError, SessionError, State};
 
+/// How long to wait for somebody else who moves the session, and how often to look.
+const TURN: Duration = Duration::from_secs(150);
+const GLANCE: Duration = Duration::from_millis(20);
 /// How long a setup command may take.
 const SETUP: Duration = Duration::from_secs(1800);
+/// How much longer to wait for its end.
+const WIND_UP: Duration = Duration::from_secs(60);
 /// How much of a setup command's output its error quotes, in bytes.
 const SAID: usize = 2048;
 
@@ -73,7 +80,11 @@ impl Session {
         for command in setup {
             if let Err(error) = self.set_up(command).await {
                 // What was set up by half is of no use.
-                self.life.abandon(turn, error.to_string()).await?;
+                let abandoned = self.life.abandon(turn, chain(&error)).await;
+                if let Err(left) = abandoned {
+                    // What matters more is why.
+                    tracing::warn!(session = %self.record().id, error = %left, "what a failed set-up left is not removed; gc does it");
+                }
                 return Err(error);
             }
         }
@@ -85,7 +96,23 @@ impl Session {
     /// # Errors
     /// [`SessionError`]. What remains then is removed by [`crate::Sessions::gc`].
     pub async fn stop(&self, grace: Duration) -> Result<(), SessionError> {
-        self.life.stop(grace).await
+        let turn = self.turn().await?;
+        self.life.stop(turn, grace).await
+    }
+
+    /// The turn on the session. It is waited for here and not by the task that owns the session: who
+    /// has it may need that task to give it back.
+    async fn turn(&self) -> Result<Turn, SessionError> {
+        let (id, started) = (self.record().id, Instant::now());
+        loop {
+            if let Some(turn) = self.table.take_turn(&id)? {
+                return Ok(turn);
+            }
+            if started.elapsed() > TURN {
+                return Err(SessionError::Busy(id));
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
     }
 
     /// Its agent, which everything below goes through.
@@ -148,7 +175,8 @@ impl Session {
     ) -> Result<Finished, SessionError> {
         run.follow = true;
         let mut process = self.run_by(agent, run).await?;
-        let (mut stdout, mut stderr, mut cut) = (Vec::new(), Vec::new(), false);
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let (mut cut, mut lost) = (false, false);
         let mut add = |to: &mut Vec<u8>, bytes: &[u8]| {
             let room = keep - to.len();
             cut |= bytes.len() > room;
@@ -163,12 +191,12 @@ impl Session {
                         exited,
                         stdout,
                         stderr,
-                        cut,
+                        cut: cut || lost,
                     });
                 }
-                Some(ProcessEvent::Gap(_)) => {}
+                Some(ProcessEvent::Gap(_)) => lost = true,
                 Some(ProcessEvent::Done) | None => {
-                    return Err(crate::AgentError::Unexpected { answer: "no end" }.into());
+                    return Err(AgentError::Unexpected { answer: "no end" }.into());
                 }
             }
         }
@@ -179,7 +207,11 @@ impl Session {
         let mut run = Run::new(["/bin/sh", "-c", command]);
         run.limits.wall_millis = u64::try_from(SETUP.as_millis()).ok();
         let agent = lifecycle::agent_of(&self.table, &self.record());
-        let finished = self.output_by(&agent, run, 1 << 20).await?;
+        // The agent keeps the time; one that does not keeps nobody for ever.
+        let output = self.output_by(&agent, run, 1 << 20);
+        let finished = tokio::time::timeout(SETUP + WIND_UP, output)
+            .await
+            .map_err(|_| AgentError::Late(SETUP + WIND_UP))??;
         if finished.exited.status == Status::Code(0) {
             return Ok(());
         }
@@ -188,6 +220,9 @@ impl Session {
         Err(SessionError::Setup {
             command: command.chars().take(200).collect(),
             status: match finished.exited.status {
+                _ if finished.exited.timed_out => {
+                    format!("no end within {} min", SETUP.as_secs() / 60)
+                }
                 Status::Code(code) => format!("status {code}"),
                 Status::Signal(signal) => format!("signal {signal}"),
             },

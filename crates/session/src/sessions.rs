@@ -2,19 +2,19 @@
 
 use std::collections::HashMap;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axo_core::Policy;
 use axo_image::{Image, ImageError, Progress, PullOptions, Reference, Rootfs, Store};
 
-use crate::admit::AdmittedSession;
+use crate::admit::{AdmittedSession, environment};
 use crate::lifecycle::Lifecycle;
 use crate::means::Means;
 use crate::record::{ImageFacts, Record};
 use crate::table::Table;
-use crate::{Session, SessionError, SessionId, SessionName};
+use crate::{Refused, RefusedReason, Session, SessionError, SessionId, SessionName};
 
 /// What `rm` and `gc` give processes to end.
 pub(crate) const SHORT_GRACE: Duration = Duration::from_secs(2);
@@ -47,7 +47,7 @@ struct Inner {
     lives: Mutex<HashMap<SessionId, Lifecycle>>,
 }
 
-/// A session whose record cannot be read.
+/// A session whose record cannot be read, or of which podman cannot be asked.
 #[derive(Debug)]
 pub struct Damaged {
     /// Which one.
@@ -94,6 +94,9 @@ impl Sessions {
         progress: Arc<dyn Progress>,
     ) -> Result<Session, SessionError> {
         let spec = admitted.spec();
+        if let Some(directory) = &spec.directory {
+            self.check_directory(directory)?;
+        }
         self.check_name(spec.name.as_ref())?;
         for port in &spec.ports {
             TcpListener::bind(port.address()).map_err(|source| SessionError::Port {
@@ -107,6 +110,8 @@ impl Sessions {
         let (image, rootfs) = self.image(&spec.image, progress).await?;
         let id = SessionId::random();
         let record = Record::new(id.clone(), spec, facts(&image));
+        // With those of the image.
+        environment(&record.environment)?;
         let turn = {
             // Fetching takes long: somebody else may have been quicker.
             let _naming = self.inner.table.lock_names()?;
@@ -121,11 +126,31 @@ impl Sessions {
                 source: source.into(),
             });
         }
-        let session = self.take_on(record);
+        let session = self.handle(record);
         session
             .start(rootfs.path().to_owned(), turn, &spec.setup)
             .await?;
         Ok(session)
+    }
+
+    /// What sessions are made of and kept in is no session's to write: whoever can change it can have
+    /// commands of theirs run on this host.
+    fn check_directory(&self, directory: &Path) -> Result<(), SessionError> {
+        let config = &self.inner.config;
+        for ours in [&config.data, &config.runtime, &config.images] {
+            let ours = ours.canonicalize().unwrap_or_else(|_| ours.clone());
+            if ours.starts_with(directory) || directory.starts_with(&ours) {
+                return Err(Refused {
+                    reason: RefusedReason::Directory {
+                        path: directory.to_owned(),
+                        why: format!("our own {} is in it, or it in that", ours.display()),
+                    },
+                    fix: "name a directory that holds nothing but the work".to_owned(),
+                }
+                .into());
+            }
+        }
+        Ok(())
     }
 
     /// A name can be given again once its session has ended.
@@ -182,42 +207,45 @@ impl Sessions {
         }
     }
 
-    /// Every session, oldest first, each looked at; and those that cannot be read.
+    /// Every session, oldest first, each looked at; and those that cannot be read or looked at.
     ///
     /// # Errors
     /// If the table cannot be listed.
     pub async fn list(&self) -> Result<(Vec<Session>, Vec<Damaged>), SessionError> {
         let (records, unreadable) = self.inner.table.all()?;
         let mut sessions = Vec::new();
-        for record in records {
-            sessions.push(self.adopt(record).await?);
-        }
-        let damaged = unreadable
+        let mut damaged: Vec<Damaged> = unreadable
             .into_iter()
             .map(|unreadable| Damaged {
                 id: unreadable.id,
                 error: unreadable.error,
             })
             .collect();
+        for record in records {
+            let id = record.id.clone();
+            match self.adopt(record).await {
+                Ok(session) => sessions.push(session),
+                Err(error) => damaged.push(Damaged { id, error }),
+            }
+        }
         Ok((sessions, damaged))
     }
 
     /// A handle on the session of `record`. A session that is not as its record says is looked at,
     /// for which podman is asked.
     async fn adopt(&self, record: Record) -> Result<Session, SessionError> {
-        let known = self.lives().get(&record.id).cloned();
-        let session = match known {
-            Some(life) => Session::new(self.inner.table.clone(), life),
-            None => self.take_on(record),
-        };
+        let session = self.handle(record);
         session.look().await?;
         Ok(session)
     }
 
-    fn take_on(&self, record: Record) -> Session {
-        let id = record.id.clone();
-        let life = Lifecycle::adopt(self.inner.means.clone(), record);
-        self.lives().insert(id, life.clone());
+    /// A handle on the one task of the session of `record`.
+    fn handle(&self, record: Record) -> Session {
+        let life = self
+            .lives()
+            .entry(record.id.clone())
+            .or_insert_with(|| Lifecycle::adopt(self.inner.means.clone(), record))
+            .clone();
         Session::new(self.inner.table.clone(), life)
     }
 
@@ -322,35 +350,56 @@ impl Sessions {
         strays.retain(|id| !has_record(id));
         collected.strays = strays;
         if !dry_run {
-            let all: Vec<SessionId> = collected
-                .records
-                .iter()
-                .chain(&collected.strays)
-                .cloned()
-                .collect();
-            for id in all {
-                if let Err(error) = self.sweep(&id).await {
-                    collected.failed.push((id, error));
-                }
-            }
+            collected.records = self
+                .sweep_all(collected.records, &mut collected.failed)
+                .await;
+            collected.strays = self
+                .sweep_all(collected.strays, &mut collected.failed)
+                .await;
         }
         Ok(collected)
     }
 
-    async fn sweep(&self, id: &SessionId) -> Result<(), SessionError> {
-        // Somebody makes it just now: its record comes next.
-        if self
-            .inner
-            .table
-            .take_turn(id)
-            .is_ok_and(|turn| turn.is_none())
-        {
-            return Ok(());
+    /// Removes what is left of these, and says of which.
+    async fn sweep_all(
+        &self,
+        all: Vec<SessionId>,
+        failed: &mut Vec<(SessionId, SessionError)>,
+    ) -> Vec<SessionId> {
+        let mut removed = Vec::new();
+        for id in all {
+            match self.sweep(&id).await {
+                Ok(true) => removed.push(id),
+                Ok(false) => {}
+                Err(error) => failed.push((id, error)),
+            }
+        }
+        removed
+    }
+
+    /// Whether it was nobody's and is removed.
+    async fn sweep(&self, id: &SessionId) -> Result<bool, SessionError> {
+        let _turn = {
+            // While we have it, a new session is in the table as a whole or not at all.
+            let _names = self.inner.table.lock_names()?;
+            match self.inner.table.take_turn(id) {
+                // Somebody makes it just now, or ends it.
+                Ok(None) => return Ok(false),
+                Ok(turn) => turn,
+                // It has no directory: nobody is making it.
+                Err(_) => None,
+            }
+        };
+        // It may have been made since the table was looked at.
+        let record = self.inner.table.load(id)?;
+        if record.is_some_and(|record| !record.state.is_end()) {
+            return Ok(false);
         }
         if self.inner.means.has_podman() {
             self.inner.means.containers().await?.remove(id).await?;
         }
-        self.forget(id)
+        self.forget(id)?;
+        Ok(true)
     }
 
     fn lives(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Lifecycle>> {

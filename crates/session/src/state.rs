@@ -3,9 +3,9 @@
 //! ```text
 //!  create                it is set up             stop, or a limit          all is removed
 //!    └──→ Starting ──────────────────→ Ready ─────────────────→ Stopping ──────────────→ Stopped
-//!            │                           │                         │
-//!            └───────────────────────────┴─────────────────────────┴──→ Lost
-//!                                 (its container went without us)
+//!            │  └────────────────────────┼──────── stop ──────────→ │
+//!            └───────────────────────────┴──────────────────────────┴──→ Lost
+//!     (it could not be started or set up, its maker died, or its container went without us)
 //! ```
 //!
 //! `Stopped` and `Lost` are ends: nothing of the session runs, only its record is left.
@@ -26,7 +26,8 @@ pub enum State {
     Stopping,
     /// It ended as it should.
     Stopped,
-    /// It ended otherwise: its container was removed or died without us.
+    /// It ended otherwise: it could not be started or set up, its maker died, or its container went
+    /// without us.
     Lost,
 }
 

@@ -55,10 +55,14 @@ impl Table {
     pub(crate) fn owner(&self) -> Result<String, SessionError> {
         let path = self.records.join("owner");
         if let Some(text) = read(&path, 64)? {
-            let text = String::from_utf8_lossy(&text).into_owned();
-            if uuid::Uuid::try_parse(&text).is_ok() {
-                return Ok(text);
-            }
+            let text = String::from_utf8_lossy(&text).trim().to_owned();
+            return match uuid::Uuid::try_parse(&text) {
+                Ok(_) => Ok(text),
+                Err(_) => Err(SessionError::Record {
+                    path,
+                    why: "it is no owner's id".to_owned(),
+                }),
+            };
         }
         let fresh = uuid::Uuid::new_v4().to_string();
         let temporary = self.records.join(format!("owner.{fresh}"));
@@ -112,8 +116,13 @@ impl Table {
         let temporary = directory.join(format!("session.{}", uuid::Uuid::new_v4().simple()));
         let text = serde_json::to_vec_pretty(record)
             .map_err(|e| SessionError::disk("writing", &path)(io::Error::other(e)))?;
-        write(&temporary, &text)?;
-        fs::rename(&temporary, &path).map_err(SessionError::disk("replacing", &path))?;
+        let replaced = write(&temporary, &text).and_then(|()| {
+            fs::rename(&temporary, &path).map_err(SessionError::disk("replacing", &path))
+        });
+        if replaced.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        replaced?;
         sync(&directory)
     }
 

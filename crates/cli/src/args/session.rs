@@ -47,7 +47,7 @@ pub(crate) enum Session {
         /// What to copy: PATH of this host, or SESSION:PATH.
         #[arg(value_name = "FROM")]
         from: String,
-        /// Where to: PATH of this host, or SESSION:PATH. A directory, or a file of this host, must not be there yet
+        /// Where to: PATH of this host, or SESSION:PATH. A directory that is there gets it inside; what has its name there already stays, but for a file of the session
         #[arg(value_name = "TO")]
         to: String,
     },
@@ -119,10 +119,10 @@ pub(crate) struct SessionLimitArguments {
     #[arg(long, value_name = "CORES", value_parser = parse_cpus)]
     pub(crate) cpus: Option<CpuShare>,
     /// Processes and threads. Default: 512
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..))]
+    #[arg(long, value_name = "N")]
     pub(crate) pids: Option<u32>,
     /// Open files of a process. Default: 1024
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(16..))]
+    #[arg(long, value_name = "N")]
     pub(crate) files: Option<u32>,
     /// Room in each of /tmp, /run, /var/tmp and /dev/shm, in memory. Default: 256MiB
     #[arg(long, value_name = "SIZE")]
@@ -141,7 +141,7 @@ pub(crate) struct Exec {
     #[arg(long, short)]
     pub(crate) detach: bool,
     /// Give the command no input
-    #[arg(long)]
+    #[arg(long, conflicts_with = "detach")]
     pub(crate) no_input: bool,
     /// Where it runs. Default: the session's directory
     #[arg(long, value_name = "DIR")]
@@ -152,8 +152,8 @@ pub(crate) struct Exec {
     /// It is killed after so long
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
-    /// Bytes of its output that stay readable for `logs`. Default: 1MiB
-    #[arg(long, value_name = "SIZE")]
+    /// Bytes of its output that stay readable for `logs`, 64KiB to 64MiB. Default: 1MiB
+    #[arg(long, value_name = "SIZE", requires = "detach")]
     pub(crate) retain: Option<Size>,
     /// The session.
     pub(crate) session: String,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use axocoatl_isolation::sessions::{Collected, SessionError, open};
+use axocoatl_isolation::sessions::{Collected, SessionError, SessionId, open};
 use axocoatl_isolation::{Places, Policy, Reaped, reap, reap_containers};
 use serde_json::json;
 
@@ -50,12 +50,8 @@ pub(super) async fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
             .iter()
             .map(|(id, error)| (PathBuf::from(id.container()), convert::chain(error))),
     );
-    let ended: Vec<String> = sessions
-        .records
-        .iter()
-        .chain(&sessions.strays)
-        .map(ToString::to_string)
-        .collect();
+    let told = |ids: &[SessionId]| -> Vec<String> { ids.iter().map(ToString::to_string).collect() };
+    let (ended, strays) = (told(&sessions.records), told(&sessions.strays));
     let verb = if arguments.dry_run {
         "would remove"
     } else {
@@ -67,7 +63,7 @@ pub(super) async fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
                 "dry_run": arguments.dry_run,
                 "removed": reaped.removed,
                 "cgroups": cgroups,
-                "sessions": ended,
+                "sessions": ended.iter().chain(&strays).collect::<Vec<_>>(),
                 "living": reaped.living,
                 "failed": reaped.failed.iter().map(|(path, why)| json!({"path": path, "error": why})).collect::<Vec<_>>(),
             })
@@ -85,6 +81,9 @@ pub(super) async fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
             }
             for id in &ended {
                 text.push_str(&format!("\n{verb} session {id}, which has ended"));
+            }
+            for id in &strays {
+                text.push_str(&format!("\n{verb} session {id}, which had no record"));
             }
             for (path, why) in &reaped.failed {
                 text.push_str(&format!("\nnot removed: {}: {why}", path.display()));

@@ -83,8 +83,15 @@ impl Failed {
     }
 }
 
-/// The sessions of this user, under the operator's policy.
-fn sessions() -> Result<(Sessions, Policy), Failed> {
+/// The sessions that there are. What they may was decided when they were made: a policy that is wrong
+/// now must not keep anybody from ending one.
+fn sessions() -> Result<Sessions, Failed> {
+    let places = Places::of_process().map_err(|e| Failed::Places(e.into()))?;
+    Ok(open(places, Policy::default())?)
+}
+
+/// The same, to make one under the operator's policy.
+fn sessions_by_policy() -> Result<(Sessions, Policy), Failed> {
     let places = Places::of_process().map_err(|e| Failed::Places(e.into()))?;
     let policy = policy_of(&places).map_err(Failed::Places)?;
     Ok((open(places, policy.clone())?, policy))
@@ -92,7 +99,7 @@ fn sessions() -> Result<(Sessions, Policy), Failed> {
 
 /// One session.
 async fn session(name: &str) -> Result<Session, Failed> {
-    Ok(sessions()?.0.find(name).await?)
+    Ok(sessions()?.find(name).await?)
 }
 
 impl From<&SessionError> for Exit {
@@ -103,6 +110,7 @@ impl From<&SessionError> for Exit {
             SessionError::Refused(_) => Self::Refused,
             SessionError::Image { source, .. } => Self::from(&**source),
             // As a shell has it.
+            SessionError::Agent(AgentError::Request(_)) => Self::CommandLine,
             SessionError::Agent(error) => match error.code() {
                 Some(Code::NoProgram) => Self::NotFound,
                 Some(Code::NotExecutable) => Self::Refused,

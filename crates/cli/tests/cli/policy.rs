@@ -50,6 +50,20 @@ fn a_policy_that_cannot_be_read_stops_every_call() {
     );
 }
 
+/// The rules are somewhere, and cannot be had now.
+#[test]
+fn a_policy_that_is_a_link_to_nothing_stops_every_call() {
+    let home = Home::new();
+    let policy = home.path().join("config/policy.toml");
+    std::fs::create_dir_all(policy.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("/absent/policy.toml", &policy).unwrap();
+    home.probe(ECHO, &[])
+        .exits(125, &["reading the policy", "policy.toml"]);
+    let doctor = home.axocoatl(&["doctor"]);
+    assert_eq!(doctor.code(), Some(1), "{doctor}");
+    assert!(doctor.out().contains("policy.toml"), "{doctor}");
+}
+
 #[test]
 fn a_grant_the_policy_allows_is_given() {
     let home = Home::new();

@@ -75,6 +75,12 @@ fn a_command_has_our_streams_and_its_status_is_ours() {
     assert!(back.stdout == bytes);
     site.exec(&["sh", "-c", "kill -9 $$"]).exits(137, &[]);
     site.exec(&["absent"]).exits(127, &["absent"]);
+    // Too much for a request is our mistake and not the session's.
+    let long = ["x"; 3].map(|x| x.repeat(100_000));
+    site.exec(&["echo", &long[0], &long[1], &long[2]])
+        .exits(2, &["cannot be asked"]);
+    let retain = ["exec", "-d", "--retain", "1GiB", NAME, "--", "true"];
+    site.session(&retain).exits(2, &["64 MiB"]);
     site.exec(&["/bin"]).exits(126, &["/bin"]);
     let late = ["exec", "--timeout", "200ms", NAME, "--", "sleep", "60"];
     site.session(&late).exits(124, &[]);
@@ -112,6 +118,8 @@ fn what_is_in_the_background_is_listed_heard_and_ended() {
     let heard = site.session(&["logs", "-f", NAME, &process]).succeeds();
     let lines: String = (0..20).map(|line| format!("line {line}\n")).collect();
     assert_eq!(heard.out(), lines);
+    let told = site.session(&["logs", "--json", NAME, &process]);
+    assert_eq!(told.succeeds().json()["stdout"], lines);
     let rest = site.session(&["logs", "--from", "7", NAME, &process]);
     assert_eq!(rest.succeeds().out(), &lines[7..]);
 
@@ -158,11 +166,17 @@ fn files_and_directories_are_copied_both_ways() {
         fs::read(site.home.work().join("back/more")).unwrap(),
         b"more\n"
     );
-    // What is there is not written over.
+    // Into a directory that is there; what is there is not written over.
+    site.session(&["cp", "work:/tmp/there", "back"]).succeeds();
+    assert!(site.home.work().join("back/there/more").is_file());
     site.session(&["cp", "work:/tmp/there", "back"])
-        .exits(125, &["back"]);
+        .exits(125, &["back/there"]);
+    site.session(&["cp", "back/more", "work:/tmp"]).succeeds();
+    assert_eq!(site.exec(&["cat", "/tmp/more"]).succeeds().out(), "more\n");
+    site.session(&["cp", "work:/tmp/more", "."]).succeeds();
+    assert!(site.home.work().join("more").is_file());
     site.session(&["cp", "work:/tmp/absent", "other"])
-        .exits(125, &["absent"]);
+        .exits(125, &["/tmp/absent"]);
     site.session(&["cp", "from", "elsewhere"])
         .exits(2, &["SESSION:PATH"]);
 }
@@ -191,12 +205,51 @@ fn a_session_is_listed_shown_stopped_and_removed() {
     site.session(&again).succeeds();
 }
 
+/// A rule that is wrong now must not take away the way to end what runs.
+#[test]
+fn a_bad_policy_keeps_nobody_from_ending_a_session() {
+    let site = Site::new();
+    site.home.policy("broken = ");
+    site.exec(&["echo"]).succeeds();
+    let create = ["create", "--image", IMAGE, "--name", "other"];
+    site.session(&create).exits(125, &["policy.toml"]);
+    site.session(&["stop", "--grace", "1s", NAME]).succeeds();
+}
+
+/// As for tools, a default gives way to the policy, and what was asked for does not.
+#[test]
+fn defaults_are_lowered_to_the_ceilings_and_requests_are_refused() {
+    let home = Home::new();
+    import(&home);
+    home.policy(
+        "ceilings = { memory = \"64MiB\", cpu = 0.5, pids = 32, files = 128, disk = \"8MiB\" }\n",
+    );
+    let create = ["session", "create", "--image", IMAGE, "--name", NAME];
+    home.axocoatl(&[&create[..], &["--memory", "65MiB"]].concat())
+        .exits(126, &["memory = 65MiB", "ceiling of 64MiB"]);
+    home.axocoatl(&[&create[..], &["--memory", "1KiB"]].concat())
+        .exits(126, &["less than a session starts with", "16MiB"]);
+    home.axocoatl(&create).succeeds();
+    let site = Site { home };
+    let limits = site.session(&["show", "--json", NAME]).succeeds().json()["limits"].take();
+    assert_eq!(limits["memory"], 64 << 20);
+    assert_eq!(limits["scratch"], 8 << 20);
+    assert_eq!(
+        (&limits["pids"], &limits["files"]),
+        (&32.into(), &128.into())
+    );
+}
+
 /// One that cannot be found does not keep the others.
 #[test]
 fn what_can_be_stopped_is_stopped_whatever_else_was_named() {
     let site = Site::new();
-    site.session(&["stop", "absent", NAME])
-        .exits(127, &["absent"]);
+    let told = site
+        .session(&["stop", "--json", "absent", NAME])
+        .exits(127, &["absent"])
+        .json();
+    assert_eq!(told["stopped"][0], NAME);
+    assert_eq!(told["failed"][0]["session"], "absent");
     let shown = site.session(&["show", "--json", NAME]).succeeds().json();
     assert_eq!(shown["state"], "stopped");
     site.session(&["rm", "absent", NAME])

@@ -71,9 +71,12 @@ impl Endpoint {
             sender: Sender { stream: write },
             version: String::new(),
         };
-        let mut opening = Hello::new(env!("CARGO_PKG_VERSION")).to_frame()?;
-        opening.extend(request.to_frame()?);
-        connection.sender.write(&opening).await?;
+        // Before anything is said: what cannot be asked is our fault and not the agent's.
+        let mut opening = Hello::new(env!("CARGO_PKG_VERSION"))
+            .to_frame()
+            .map_err(AgentError::Request)?;
+        opening.extend(request.to_frame().map_err(AgentError::Request)?);
+        within(ANSWER, connection.sender.write(&opening)).await?;
         Ok(connection)
     }
 
@@ -195,12 +198,14 @@ impl Receiver {
 impl Sender {
     /// Sends a message.
     pub(super) async fn send(&mut self, message: &impl Message) -> Result<(), AgentError> {
-        self.write(&message.to_frame()?).await
+        self.write(&message.to_frame().map_err(AgentError::Request)?)
+            .await
     }
 
     /// Sends bytes as input, or their end if there are none.
     pub(super) async fn input(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
-        self.write(&encode(Kind::Input, bytes)?).await
+        self.write(&encode(Kind::Input, bytes).map_err(AgentError::Request)?)
+            .await
     }
 
     /// Sends bytes of a file, or their end if there are none. Nobody has to wait for what takes them.

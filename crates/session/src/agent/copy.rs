@@ -1,7 +1,8 @@
 //! Copying files and directories between this host and a session, both ways.
 //!
 //! What comes out is hostile: names are single components, links are made and never followed, and
-//! the tree is written beneath an open directory that nothing of it can leave.
+//! the tree is written beneath an open directory that nothing of it can leave. So is what goes in, where
+//! the session can write there: it is read beneath an open directory, too.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,7 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use axo_guest_proto::files::{Entry, FileKind, How, Stat};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 
 use super::{AgentError, Files};
 
@@ -49,6 +50,13 @@ pub struct Copied {
     pub skipped: Vec<PathBuf>,
 }
 
+impl Copied {
+    /// All that was met, what was left out too.
+    fn entries(&self) -> u64 {
+        self.files + self.directories + self.links + self.skipped.len() as u64
+    }
+}
+
 /// Hears how far a copy is.
 pub trait CopyProgress: Send {
     /// After each file, and in between for large ones.
@@ -83,6 +91,9 @@ pub enum CopyError {
     /// A name that no file can have.
     #[error("the session lists a file {0:?}, which is no path beneath its directory")]
     BadName(PathBuf),
+    /// A target of this host that names nothing.
+    #[error("{0} of this host does not name what is to be made: write ./NAME")]
+    NoName(PathBuf),
     /// More than allowed.
     #[error("there is more than {entries} entries or {bytes} bytes to copy: copy less at a time")]
     TooMuch {
@@ -102,6 +113,13 @@ struct HostPlace {
     shown: PathBuf,
 }
 
+/// What an entry of a directory came to.
+enum Found {
+    Copied,
+    Directory,
+    Other,
+}
+
 impl Files {
     /// Copies `from` of this host to `to` in the session, which must not be there yet unless both
     /// are files. Symbolic links are copied as links.
@@ -115,49 +133,117 @@ impl Files {
         progress: &mut dyn CopyProgress,
     ) -> Result<Copied, CopyError> {
         let mut copied = Copied::default();
-        let mut stack = vec![(from.to_owned(), to.to_owned())];
+        let Some(name) = from.file_name() else {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let opened = rustix::fs::openat(CWD, from, flags, Mode::empty());
+            let top = HostPlace {
+                directory: host(from, opened.map_err(Into::into))?,
+                shown: from.to_owned(),
+            };
+            self.directory_in(top, to, &mut copied, progress).await?;
+            return Ok(copied);
+        };
+        let (parent, _) = split(from)?;
+        match self.entry_in(&parent, name, to, &mut copied).await? {
+            Found::Directory => {
+                let top = HostPlace {
+                    directory: open_directory(&parent, name)?,
+                    shown: from.to_owned(),
+                };
+                self.directory_in(top, to, &mut copied, progress).await?;
+            }
+            Found::Other => return Err(CopyError::NotCopied(from.to_owned())),
+            Found::Copied => progress.copied(&copied),
+        }
+        Ok(copied)
+    }
+
+    /// Everything beneath a directory of this host. Somebody hostile may change it meanwhile: each
+    /// step is from the open directory, and no link is followed.
+    async fn directory_in(
+        &self,
+        top: HostPlace,
+        to: &Path,
+        copied: &mut Copied,
+        progress: &mut dyn CopyProgress,
+    ) -> Result<(), CopyError> {
         // What a directory's mode forbids us is set after it is filled.
         let mut modes = Vec::new();
-        while let Some((from, to)) = stack.pop() {
-            let metadata = host(&from, std::fs::symlink_metadata(&from))?;
-            let kind = metadata.file_type();
-            let mode = permissions(&metadata);
-            if kind.is_dir() {
-                self.ours(&to, self.make_directory(bytes(&to), 0o700, false).await)?;
-                modes.push((to.clone(), mode));
-                for entry in host(&from, std::fs::read_dir(&from))? {
-                    let name = host(&from, entry)?.file_name();
-                    stack.push((from.join(&name), to.join(&name)));
+        let mut stack = vec![PathBuf::new()];
+        while let Some(below) = stack.pop() {
+            let here = HostPlace {
+                directory: beneath(&top, &below)?,
+                shown: top.shown.join(&below),
+            };
+            let there = match below.as_os_str().is_empty() {
+                true => to.to_owned(),
+                false => to.join(&below),
+            };
+            let stat = rustix::fs::fstat(&here.directory);
+            let stat = host(&here.shown, stat.map_err(Into::into))?;
+            self.ours(
+                &there,
+                self.make_directory(bytes(&there), 0o700, false).await,
+            )?;
+            modes.push((there.clone(), stat.st_mode & 0o777));
+            copied.directories += 1;
+            progress.copied(copied);
+            for name in names(&here)? {
+                match self
+                    .entry_in(&here, &name, &there.join(&name), copied)
+                    .await?
+                {
+                    Found::Directory => stack.push(below.join(&name)),
+                    Found::Other => copied.skipped.push(here.shown.join(&name)),
+                    Found::Copied => progress.copied(copied),
                 }
-                copied.directories += 1;
-            } else if kind.is_symlink() {
-                let target = host(&from, std::fs::read_link(&from))?;
-                self.ours(&to, self.make_link(bytes(&to), bytes(&target)).await)?;
-                copied.links += 1;
-            } else if kind.is_file() {
-                let nofollow =
-                    OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-                let file = host(
-                    &from,
-                    rustix::fs::open(&from, nofollow, Mode::empty()).map_err(Into::into),
-                )?;
-                let mut reader = tokio::fs::File::from_std(File::from(file));
-                let sent = self
-                    .write(bytes(&to), How::Replace, Some(mode), &mut reader)
-                    .await;
-                copied.bytes += self.ours(&to, sent)?;
-                copied.files += 1;
-            } else if copied == Copied::default() {
-                return Err(CopyError::NotCopied(from));
-            } else {
-                copied.skipped.push(from);
             }
-            progress.copied(&copied);
         }
         for (path, mode) in modes.into_iter().rev() {
             self.ours(&path, self.set_mode(bytes(&path), mode).await)?;
         }
-        Ok(copied)
+        Ok(())
+    }
+
+    /// One entry of a directory of this host, if it is a file or a link.
+    async fn entry_in(
+        &self,
+        parent: &HostPlace,
+        name: &OsStr,
+        to: &Path,
+        copied: &mut Copied,
+    ) -> Result<Found, CopyError> {
+        let shown = parent.shown.join(name);
+        let stat = rustix::fs::statat(&parent.directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        let stat = host(&shown, stat.map_err(Into::into))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => return Ok(Found::Directory),
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(&parent.directory, name, Vec::new());
+                let target = host(&shown, target.map_err(Into::into))?;
+                self.ours(to, self.make_link(bytes(to), target.as_bytes()).await)?;
+                copied.links += 1;
+            }
+            FileType::RegularFile => {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+                let opened = rustix::fs::openat(&parent.directory, name, flags, Mode::empty());
+                let file = File::from(host(&shown, opened.map_err(Into::into))?);
+                // It may be another than the one that was looked at.
+                let metadata = host(&shown, file.metadata())?;
+                if !metadata.is_file() {
+                    return Ok(Found::Other);
+                }
+                let mode = permissions(&metadata);
+                let mut reader = tokio::fs::File::from_std(file);
+                let sent = self
+                    .write(bytes(to), How::Replace, Some(mode), &mut reader)
+                    .await;
+                copied.bytes += self.ours(to, sent)?;
+                copied.files += 1;
+            }
+            _ => return Ok(Found::Other),
+        }
+        Ok(Found::Copied)
     }
 
     /// Copies `from` of the session to `to` on this host, which must not be there yet. Symbolic links
@@ -217,9 +303,7 @@ impl Files {
         let mut stack = vec![PathBuf::new()];
         while let Some(below) = stack.pop() {
             let source = from.join(&below);
-            let left = limits
-                .entries
-                .saturating_sub(copied.files + copied.directories + copied.links);
+            let left = limits.entries.saturating_sub(copied.entries());
             let listing = self.ours(&source, self.list(bytes(&source), 1, left).await)?;
             if listing.more {
                 return Err(too_much());
@@ -254,7 +338,7 @@ impl Files {
                     }
                     _ => copied.skipped.push(source),
                 }
-                if copied.files + copied.directories + copied.links > limits.entries {
+                if copied.entries() > limits.entries {
                     return Err(too_much());
                 }
                 progress.copied(copied);
@@ -298,7 +382,7 @@ impl Files {
 
     fn ours<T>(&self, path: &Path, result: Result<T, AgentError>) -> Result<T, CopyError> {
         result.map_err(|source| CopyError::Session {
-            path: path.to_owned(),
+            path: Path::new(OsStr::from_bytes(self.root())).join(path),
             source,
         })
     }
@@ -360,6 +444,20 @@ fn permissions(metadata: &std::fs::Metadata) -> u32 {
     metadata.permissions().mode() & 0o777
 }
 
+/// What is in an open directory of this host.
+fn names(place: &HostPlace) -> Result<Vec<std::ffi::OsString>, CopyError> {
+    let mut names = Vec::new();
+    let opened = rustix::fs::Dir::read_from(&place.directory);
+    for entry in host(&place.shown, opened.map_err(Into::into))? {
+        let entry = host(&place.shown, entry.map_err(Into::into))?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    Ok(names)
+}
+
 /// One component and nothing else.
 fn component(name: &[u8]) -> Result<&OsStr, CopyError> {
     let bad = name.is_empty()
@@ -377,7 +475,7 @@ fn component(name: &[u8]) -> Result<&OsStr, CopyError> {
 fn split(path: &Path) -> Result<(HostPlace, std::ffi::OsString), CopyError> {
     let name = path
         .file_name()
-        .ok_or_else(|| CopyError::BadName(path.to_owned()))?;
+        .ok_or_else(|| CopyError::NoName(path.to_owned()))?;
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

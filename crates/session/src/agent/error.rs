@@ -19,6 +19,9 @@ pub enum AgentError {
         "the connection to the session's agent ended; `axocoatl session ls` says what became of it"
     )]
     Broken(#[source] io::Error),
+    /// It cannot be asked: what is to be said is longer, or more, than a request holds.
+    #[error("this cannot be asked of a session: {0}; ask for less")]
+    Request(ProtocolError),
     /// It does not keep to the protocol: another program answers, or a hostile one.
     #[error(
         "the session's agent breaks the protocol; stop the session, and do not trust what it said"

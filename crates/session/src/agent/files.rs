@@ -14,6 +14,9 @@ use super::connection::{ANSWER, Connection, Endpoint, Receiver, within};
 /// How long the listing of a tree may take.
 const LISTING: Duration = Duration::from_secs(600);
 
+/// Most bytes of the names and link targets of a listing.
+const MAX_LISTING_BYTES: usize = 64 << 20;
+
 /// Files beneath one directory of a session. Paths are relative to it.
 #[derive(Clone, Debug)]
 pub struct Files {
@@ -38,6 +41,10 @@ pub struct Watcher {
 impl Files {
     pub(super) const fn new(endpoint: Endpoint, root: Vec<u8>) -> Self {
         Self { endpoint, root }
+    }
+
+    pub(super) fn root(&self) -> &[u8] {
+        &self.root
     }
 
     fn place(&self, path: impl AsRef<[u8]>) -> Place {
@@ -202,13 +209,23 @@ impl Files {
         });
         within(LISTING, async {
             let mut connection = self.endpoint.ask(&request).await?;
-            let mut listing = Listing::default();
+            let (mut listing, mut bytes) = (Listing::default(), 0);
             loop {
                 match connection.reply().await? {
                     Reply::Entries(entries)
                         if !entries.is_empty()
                             && (listing.entries.len() + entries.len()) as u64 <= limit =>
                     {
+                        let target = |entry: &Entry| entry.stat.target.as_ref().map_or(0, Vec::len);
+                        let size = |entry: &Entry| entry.path.len() + target(entry);
+                        bytes += entries.iter().map(size).sum::<usize>();
+                        if bytes > MAX_LISTING_BYTES {
+                            return Err(AgentError::Failed(Failure::new(
+                                Code::Limit,
+                                None,
+                                format!("its names have more than {MAX_LISTING_BYTES} bytes"),
+                            )));
+                        }
                         listing.entries.extend(entries);
                     }
                     Reply::Listed { more } => {

@@ -161,6 +161,9 @@ async fn all_fail(script: impl Fn() -> Script) -> Vec<(&'static str, AgentError)
         note("resize", h.agent.resize(ProcessId(1), size).await);
         note("shut down", h.agent.shut_down(Duration::ZERO).await);
         note("start", h.agent.start(Run::new(["true"])).await.map(drop));
+        // More than a socket holds until somebody reads it.
+        let long = Run::new(["true".to_owned(), "x".repeat(250_000)]);
+        note("start with much", h.agent.start(long).await.map(drop));
         note("retained", h.agent.retained(ProcessId(1)).await.map(drop));
         note("list", files.list("a", 1, 10).await.map(drop));
         note("stat", files.stat("a", true).await.map(drop));

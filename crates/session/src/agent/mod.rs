@@ -1,6 +1,6 @@
 //! The guest agent of a session, from the host's side. Every byte of it is hostile: lengths are
-//! checked before memory is taken, and every wait has a deadline but those for a process's output,
-//! where the caller decides how long to listen.
+//! checked before memory is taken, and every wait has a deadline but those for a process's output and
+//! input and for changes of files, where the caller decides how long to wait.
 
 mod connection;
 mod copy;
@@ -28,7 +28,7 @@ pub struct Agent {
     endpoint: Endpoint,
 }
 
-/// Most processes that are listed: as many as an agent of ours keeps, running and ended.
+/// Most processes that are listed: more than an agent of ours keeps, running and ended.
 const MAX_PROCESSES: usize = 8192;
 
 impl Agent {

@@ -184,6 +184,35 @@ async fn no_link_and_no_path_leads_out_of_a_root() {
     );
 }
 
+/// The session may write in the directory that is copied, and change it meanwhile.
+#[tokio::test]
+async fn what_is_copied_in_is_read_beneath_its_directory_only() {
+    let site = site();
+    let sessions = site.sessions();
+    let session = session(&site, &sessions).await;
+    let from = site.path().join("from");
+    let secret = site.path().join("secret");
+    std::fs::create_dir_all(from.join("first")).unwrap();
+    std::fs::create_dir_all(&secret).unwrap();
+    std::fs::write(from.join("first/key"), "public").unwrap();
+    std::fs::write(secret.join("key"), "of the host").unwrap();
+    let files = session.files("/tmp").unwrap();
+    // As soon as the directory was met, it becomes a link that leads elsewhere.
+    let mut turned = false;
+    let mut turn = |_: &Copied| {
+        if !turned && from.join("first").is_dir() {
+            turned = true;
+            std::fs::rename(from.join("first"), site.path().join("away")).unwrap();
+            symlink(&secret, from.join("first")).unwrap();
+        }
+    };
+    let copied = files.copy_in(&from, Path::new("there"), &mut turn).await;
+    assert!(copied.is_err(), "{copied:?}");
+    assert!(turned);
+    let found = says(&session, "cat /tmp/there/first/key 2>/dev/null || true").await;
+    assert_eq!(found, "");
+}
+
 #[tokio::test]
 async fn a_file_is_written_whole_or_not_at_all() {
     let site = site();

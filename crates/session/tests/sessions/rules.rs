@@ -83,6 +83,57 @@ async fn setup_commands_run_in_order_and_a_failing_one_ends_the_session() {
     assert!(site.socket_directories().is_empty());
 }
 
+/// Who can write what sessions are made of can have commands run on this host.
+#[tokio::test]
+async fn a_directory_that_holds_our_own_is_refused() {
+    let site = site();
+    let sessions = site.sessions();
+    let home = site.path().canonicalize().unwrap();
+    for directory in [
+        home.clone(),
+        home.join("data"),
+        home.join("data/sessions/shared"),
+    ] {
+        std::fs::create_dir_all(&directory).unwrap();
+        let made = site
+            .create(&sessions, |s| s.directory = Some(directory.clone()))
+            .await;
+        let refused = matches!(&made, Err(SessionError::Refused(refused))
+            if matches!(refused.reason, RefusedReason::Directory { .. }));
+        assert!(refused, "{}: {made:?}", directory.display());
+    }
+    assert!(site.containers().is_empty());
+}
+
+/// In one process, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_during_set_up_waits_for_it_and_holds_nobody_up() {
+    let mut policy = Policy::default();
+    policy.sessions.setup_commands = true;
+    let site = site_with(policy);
+    let sessions = site.sessions();
+    let making = site.create(&sessions, |s| s.setup = vec!["sleep 2".into()]);
+    let stopping = async {
+        loop {
+            let (all, _) = sessions.list().await.unwrap();
+            if let [session] = &all[..]
+                && !site.containers().is_empty()
+            {
+                session.stop(Duration::from_secs(1)).await.unwrap();
+                return session.record().state;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let both = async { tokio::join!(making, stopping) };
+    let (made, state) = tokio::time::timeout(Duration::from_secs(60), both)
+        .await
+        .unwrap();
+    made.unwrap();
+    assert_eq!(state, State::Stopped);
+    assert!(site.containers().is_empty());
+}
+
 /// A session is nobody's to use before it is set up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_being_set_up_is_not_ready_and_is_lost_with_its_maker() {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,7 +16,7 @@ use super::{CgroupHost, PREFIX};
 /// # Errors
 /// If the host's cgroups cannot be listed.
 pub(crate) fn reap(dry_run: bool) -> io::Result<Vec<PathBuf>> {
-    reap_in(&CgroupHost::all_parents()?, dry_run)
+    reap_in(&CgroupHost::all_parents()?, dry_run, DYING)
 }
 
 /// Removes the cgroups whose runner is gone, where `host` has its sandboxes, and kills what is in
@@ -24,7 +25,8 @@ pub(crate) fn reap(dry_run: bool) -> io::Result<Vec<PathBuf>> {
 /// # Errors
 /// If a directory that may hold some cannot be listed.
 pub(crate) fn reap_of(host: &CgroupHost) -> io::Result<Vec<PathBuf>> {
-    reap_in(&host.parents(), false)
+    // A call waits for this, and what dies just now the next reaper finds.
+    reap_in(&host.parents(), false, Duration::ZERO)
 }
 
 /// Removes what is left of one sandbox, if its lock is free. Whether nothing is left.
@@ -36,18 +38,23 @@ pub(crate) fn reap_sandbox(host: &CgroupHost, id: &str) -> bool {
         == 0
 }
 
-/// With `dry_run`, only finds them. Answers their paths.
-fn reap_in(parents: &[PathBuf], dry_run: bool) -> io::Result<Vec<PathBuf>> {
-    let mut dead = Vec::new();
+/// With `dry_run`, only finds them. Answers their paths. What is held is tried again after `patience`.
+fn reap_in(parents: &[PathBuf], dry_run: bool, patience: Duration) -> io::Result<Vec<PathBuf>> {
+    let mut ours = Vec::new();
     for parent in parents {
         for entry in std::fs::read_dir(parent)? {
             let entry = entry?;
-            let path = entry.path();
-            let ours = is_ours(&entry.file_name().to_string_lossy());
-            if ours && entry.file_type()?.is_dir() && reap_one(&path, dry_run) {
-                dead.push(path);
+            if is_ours(&entry.file_name().to_string_lossy()) && entry.file_type()?.is_dir() {
+                ours.push(entry.path());
             }
         }
+    }
+    let reap = |path: &PathBuf| reap_one(path, dry_run);
+    let (mut dead, held): (Vec<_>, Vec<_>) = ours.into_iter().partition(reap);
+    // A runner that was killed this moment holds its locks until the kernel has closed all it had.
+    if !dry_run && !patience.is_zero() && !held.is_empty() {
+        std::thread::sleep(patience);
+        dead.extend(held.into_iter().filter(reap));
     }
     Ok(dead)
 }
@@ -90,8 +97,10 @@ pub(super) fn holders(root: &Path) -> Vec<PathBuf> {
     holders
 }
 
+/// How long the kernel may take over closing what a killed runner had open.
+const DYING: Duration = Duration::from_millis(50);
 /// How long a runner may take between making a directory and locking it.
-const MAKING: std::time::Duration = std::time::Duration::from_millis(20);
+const MAKING: Duration = Duration::from_millis(20);
 
 /// Whether a directory had no runner, and is removed if it is to be. It stays locked meanwhile: a
 /// runner that has just made it does not get the lock, and makes another.
@@ -123,7 +132,7 @@ fn remove(directory: &Path) -> bool {
         }
         // Cgroup v2 kills all at once, and nobody else.
         if std::fs::write(directory.join("cgroup.kill"), "1").is_ok() {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
             continue;
         }
         let members = std::fs::read_to_string(directory.join("cgroup.procs"));
@@ -132,7 +141,7 @@ fn remove(directory: &Path) -> bool {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     }
     false
 }
@@ -156,7 +165,7 @@ mod tests {
         let held = File::open(&living).unwrap();
         flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
         let parents = [home.path().to_owned()];
-        let found = |dry_run| reap_in(&parents, dry_run).unwrap();
+        let found = |dry_run| reap_in(&parents, dry_run, DYING).unwrap();
         assert_eq!(found(true), std::slice::from_ref(&dead));
         assert!(dead.exists());
         assert_eq!(found(false), std::slice::from_ref(&dead));

@@ -1,9 +1,10 @@
 //! `session cp`.
 
 use std::io::IsTerminal as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use axocoatl_isolation::sessions::{Copied, CopyLimits, Session};
+use axocoatl_isolation::sessions::{Copied, CopyLimits, FileKind, Session};
 use indicatif::{HumanBytes, ProgressBar};
 use serde_json::json;
 
@@ -33,18 +34,25 @@ pub(super) async fn run(from: &str, to: &str, printer: &Printer) -> Result<Exit,
     let copied = match (side(from), side(to)) {
         (Side::Host(from), Side::Session { name, path }) => {
             let session = session(name).await?;
+            let files = session.files("/")?;
             let to = within(&session, path);
-            session
-                .files("/")?
-                .copy_in(from, &to, &mut progress)
-                .await?
+            // As cp and scp have it.
+            let to = match files.stat(to.as_os_str().as_bytes(), false).await {
+                Ok(found) if found.kind == FileKind::Directory => into(&to, from),
+                _ => to,
+            };
+            files.copy_in(from, &to, &mut progress).await?
         }
         (Side::Session { name, path }, Side::Host(to)) => {
             let session = session(name).await?;
             let from = within(&session, path);
+            let to = match to.is_dir() {
+                true => into(to, &from),
+                false => to.to_owned(),
+            };
             session
                 .files("/")?
-                .copy_out(&from, to, CopyLimits::default(), &mut progress)
+                .copy_out(&from, &to, CopyLimits::default(), &mut progress)
                 .await?
         }
         _ => {
@@ -92,6 +100,14 @@ fn side(text: &str) -> Side<'_> {
             path: Path::new(path),
         },
         _ => Side::Host(Path::new(text)),
+    }
+}
+
+/// A place in a directory that is there, of the same name.
+fn into(directory: &Path, from: &Path) -> PathBuf {
+    match from.file_name() {
+        Some(name) => directory.join(name),
+        None => directory.to_owned(),
     }
 }
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use axocoatl_isolation::sessions::{Devcontainer, SessionLimits, SessionSpec, admit};
 use axocoatl_isolation::{EnvGrant, Policy};
 
-use super::{Failed, look, sessions};
+use super::{Failed, look, sessions_by_policy};
 use crate::args;
 use crate::exit::Exit;
 use crate::printer::Printer;
 use crate::progress::Bars;
 
 pub(super) async fn run(arguments: args::Create, printer: &Printer) -> Result<Exit, Failed> {
-    let (sessions, mut policy) = sessions()?;
+    let (sessions, mut policy) = sessions_by_policy()?;
     allow(&mut policy, &arguments);
     let spec = spec(arguments, &policy)?;
     let admitted =
@@ -45,7 +45,7 @@ fn spec(arguments: args::Create, policy: &Policy) -> Result<SessionSpec, Failed>
     let image = arguments.image.or(from_file.image).ok_or_else(|| {
         Failed::command_line("the devcontainer.json names no image: add --image REF")
     })?;
-    let d = SessionLimits::default();
+    let (d, most) = (SessionLimits::default(), &policy.ceilings);
     let given = &arguments.limits;
     let mut environment: BTreeMap<String, String> = from_file.environment;
     environment.extend(variables(&arguments.env)?);
@@ -59,24 +59,32 @@ fn spec(arguments: args::Create, policy: &Policy) -> Result<SessionSpec, Failed>
         network: arguments.network,
         ports,
         limits: SessionLimits {
-            cpu: given.cpus.unwrap_or(d.cpu),
-            memory: given.memory.unwrap_or(d.memory),
-            pids: given.pids.unwrap_or(d.pids),
-            files: given.files.unwrap_or(d.files),
-            scratch: given.scratch.unwrap_or(d.scratch),
+            cpu: given.cpus.unwrap_or_else(|| lowered(d.cpu, most.cpu)),
+            memory: given
+                .memory
+                .unwrap_or_else(|| lowered(d.memory, most.memory)),
+            pids: given.pids.unwrap_or_else(|| lowered(d.pids, most.pids)),
+            files: given.files.unwrap_or_else(|| lowered(d.files, most.files)),
+            scratch: given
+                .scratch
+                .unwrap_or_else(|| lowered(d.scratch, most.disk)),
             idle: given.idle.unwrap_or(d.idle),
-            // As for tools: a default is lowered to the ceiling, what was typed is not.
-            total: given.total.unwrap_or_else(|| {
-                policy
-                    .sessions
-                    .total
-                    .map_or(d.total, |most| d.total.min(most))
-            }),
+            total: given
+                .total
+                .unwrap_or_else(|| lowered(d.total, policy.sessions.total)),
         },
         environment,
         labels: arguments.label.into_iter().collect(),
         setup: arguments.setup.into_iter().chain(from_file.setup).collect(),
     })
+}
+
+/// As for tools: a default is lowered to the ceiling, what was typed is not.
+fn lowered<T: PartialOrd>(default: T, ceiling: Option<T>) -> T {
+    match ceiling {
+        Some(ceiling) if ceiling < default => ceiling,
+        _ => default,
+    }
 }
 
 /// As somebody in this directory means it. A link in it is followed: they typed it.

@@ -6,6 +6,7 @@ use axocoatl_isolation::sessions::{Session, SessionError, Sessions};
 use serde_json::json;
 
 use super::{Failed, sessions};
+use crate::convert;
 use crate::exit::Exit;
 use crate::printer::Printer;
 
@@ -35,8 +36,8 @@ async fn each(
     printer: &Printer,
     end: impl AsyncFn(&Sessions, &Session) -> Result<(), SessionError>,
 ) -> Result<Exit, Failed> {
-    let (sessions, _) = sessions()?;
-    let (mut ended, mut exit) = (Vec::new(), Exit::Success);
+    let sessions = sessions()?;
+    let (mut ended, mut failed, mut exit) = (Vec::new(), Vec::new(), Exit::Success);
     for name in names {
         let one = async {
             let session = sessions.find(name).await?;
@@ -48,9 +49,17 @@ async fn each(
             Err(error) => {
                 printer.problem(&error);
                 exit = Exit::from(&error);
+                let mut told = convert::error(&error, exit)["error"].take();
+                told["session"] = json!(name);
+                failed.push(told);
             }
         }
     }
-    printer.result(|| json!({ done: ended }), || ended.join("\n"));
+    if printer.is_json() || !ended.is_empty() {
+        printer.result(
+            || json!({ done: ended, "failed": failed }),
+            || ended.join("\n"),
+        );
+    }
     Ok(exit)
 }

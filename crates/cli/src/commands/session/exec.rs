@@ -15,6 +15,8 @@ use crate::args;
 use crate::exit::Exit;
 use crate::printer::Printer;
 
+/// Bytes of output that an agent retains of a process.
+const RETAIN: std::ops::RangeInclusive<u64> = (64 << 10)..=(64 << 20);
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
@@ -30,6 +32,9 @@ pub(super) async fn run(arguments: args::Exec, printer: &Printer) -> Result<Exit
         .timeout
         .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     run.retain = arguments.retain.map(|size| size.bytes());
+    if run.retain.is_some_and(|bytes| !RETAIN.contains(&bytes)) {
+        return Err(Failed::command_line("--retain is 64 KiB to 64 MiB"));
+    }
     if arguments.detach {
         let process = session.run(run.in_background()).await?;
         let id = process.id().0;

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::printer::Printer;
 
 pub(super) async fn list(printer: &Printer) -> Result<Exit, Failed> {
-    let (found, damaged) = sessions()?.0.list().await?;
+    let (found, damaged) = sessions()?.list().await?;
     let records: Vec<Record> = found.iter().map(|session| session.record()).collect();
     printer.result(
         || {
@@ -31,7 +31,7 @@ pub(super) async fn list(printer: &Printer) -> Result<Exit, Failed> {
                 table.add_row([
                     record.called().to_owned(),
                     record.id.to_string(),
-                    state(record),
+                    cut(state(record)),
                     record.image.clone(),
                     age(record),
                     directory.map_or_else(|| "-".into(), |d| d.display().to_string()),
@@ -94,6 +94,15 @@ fn state(record: &Record) -> String {
     match &record.why {
         Some(why) if record.state.is_end() => format!("{}: {why}", record.state),
         _ => record.state.to_string(),
+    }
+}
+
+/// Fit for a column; `session show` has all of it.
+fn cut(text: String) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 

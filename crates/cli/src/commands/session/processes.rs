@@ -88,16 +88,21 @@ pub(super) async fn logs(arguments: args::Logs, printer: &Printer) -> Result<Exi
             lossless: false,
         })
         .await?;
-    if process.lost() > 0 {
-        printer.note(&format!(
-            "{} bytes before this are no longer kept",
-            process.lost()
-        ));
+    let lost = process.lost();
+    if lost > 0 {
+        printer.note(&format!("{lost} bytes before this are no longer kept"));
     }
     let (mut output, _input) = process.split();
     let mut streams = Streams::new(printer);
     while let Some(event) = output.next().await? {
         streams.show(&event)?;
+    }
+    if let Some((stdout, stderr)) = streams.kept() {
+        let process = arguments.process;
+        printer.line(
+            &json!({"process": process, "lost": lost, "stdout": stdout, "stderr": stderr})
+                .to_string(),
+        );
     }
     Ok(Exit::Success)
 }

@@ -10,6 +10,7 @@ use crate::containers::{IMAGE, import};
 use crate::ended::Ended;
 use crate::process::{Running, wait_for};
 use crate::support::Home;
+use crate::terminal::{is_neutralised, on_terminal};
 
 /// A home with a session, which ends with it.
 pub(crate) struct Site {
@@ -90,6 +91,31 @@ fn a_command_has_our_streams_and_its_status_is_ours() {
         (&told["stdout"], &told["exit_code"]),
         (&"a\n".into(), &4.into())
     );
+}
+
+#[test]
+fn escapes_in_what_a_session_writes_are_neutralised_on_a_terminal() {
+    let site = Site::new();
+    let script = r"busybox printf '\033[2J\033]0;owned\007'";
+    let shown = "\\u001b[2J\\u001b]0;owned\\u0007";
+    let exec = [
+        "session",
+        "exec",
+        "--no-input",
+        NAME,
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    is_neutralised(&on_terminal(&site.home, &exec), shown);
+    let started = site.session(&["exec", "-d", NAME, "--", "sh", "-c", script]);
+    let process = started.succeeds().out().trim().to_owned();
+    let logs = ["session", "logs", "-f", NAME, &process];
+    is_neutralised(&on_terminal(&site.home, &logs), shown);
+    // Elsewhere every byte passes.
+    let piped = site.exec(&["sh", "-c", script]).succeeds();
+    assert_eq!(piped.stdout, b"\x1b[2J\x1b]0;owned\x07");
 }
 
 #[test]

@@ -168,8 +168,18 @@ async fn a_session_that_is_being_set_up_is_not_ready_and_is_lost_with_its_maker(
     };
     drop(making);
     drop(sessions);
-    let session = site.sessions().find(id.as_str()).await.unwrap();
-    let record = session.record();
+    // Its container may still be being made, which is brought to its end first.
+    let given_up = async {
+        loop {
+            let record = site.sessions().find(id.as_str()).await.unwrap().record();
+            if record.state != State::Starting {
+                return record;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let record = tokio::time::timeout(Duration::from_secs(60), given_up);
+    let record = record.await.expect("it is not left half set up");
     assert_eq!(record.state, State::Lost, "{:?}", record.why);
     assert!(site.containers().is_empty());
     assert!(site.socket_directories().is_empty());

@@ -212,7 +212,7 @@ mod tests {
     fn a_program_is_found_where_it_will_be_executed_and_nothing_may_cover_it() {
         let home = tempfile::tempdir().unwrap();
         let home = home.path().canonicalize().unwrap();
-        for directory in ["usr/bin", "tmp", "work", "opt"] {
+        for directory in ["usr/bin", "tmp", "jobs", "opt"] {
             std::fs::create_dir_all(home.join(directory)).unwrap();
         }
         let write = |path: &str, text: &str| {
@@ -223,7 +223,7 @@ mod tests {
         write("opt/sh", "shell");
         write("tmp/x", "hidden");
         write("tmp/sh", "hidden");
-        write("work/x", "#!/usr/bin/sh\n");
+        write("jobs/x", "#!/usr/bin/sh\n");
         symlink("/opt/sh", home.join("usr/bin/sh")).unwrap();
         let root = open_directory(&home).unwrap();
         let check = |args: &[&str], env: &[&str], directory: &str| {
@@ -242,19 +242,19 @@ mod tests {
             check(&command).map(|(program, _)| program)
         };
         // Scratch space is over the root's own /tmp.
-        for (name, directory) in [("./x", "/tmp"), ("x/../x", "/work"), ("/tmp/x", "/")] {
+        for (name, directory) in [("./x", "/tmp"), ("x/../x", "/jobs"), ("/tmp/x", "/")] {
             let refused = check(&[name], &[], directory).unwrap_err();
             assert!(matches!(refused, ProgramError::Elsewhere(_)), "{refused}");
         }
-        let path = ["PATH=/tmp:/work/x:/absent:/usr/bin"];
+        let path = ["PATH=/tmp:/jobs/x:/absent:/usr/bin"];
         let shell = check(&["sh", "-c", ":"], &path, "/").unwrap();
         assert_eq!(shell.path, "/usr/bin/sh");
-        let script = check(&["./x"], &[], "/work").unwrap();
-        assert_eq!(script.path, "/work/x");
-        for target in ["/work", "/work/x", "/usr", "/usr/bin", "/opt", "/opt/sh"] {
+        let script = check(&["./x"], &[], "/jobs").unwrap();
+        assert_eq!(script.path, "/jobs/x");
+        for target in ["/jobs", "/jobs/x", "/usr", "/usr/bin", "/opt", "/opt/sh"] {
             assert!(script.is_covered_by(target), "{target}");
         }
-        for target in ["/work/x/y", "/wor", "/data", "/usr/lib", "/tmp/data"] {
+        for target in ["/jobs/x/y", "/job", "/data", "/usr/lib", "/tmp/data"] {
             assert!(!script.is_covered_by(target), "{target}");
         }
     }

@@ -31,6 +31,7 @@ mod sessions;
 mod spec;
 mod state;
 mod table;
+mod transport;
 
 pub use admit::{AdmittedSession, Refused, RefusedReason, admit};
 pub use agent::AgentError;
@@ -43,3 +44,4 @@ pub use session::{Finished, Session};
 pub use sessions::{Collected, Damaged, SessionConfig, Sessions};
 pub use spec::{Network, Profile, PublishedPort, SessionLimits, SessionSpec, SpecError};
 pub use state::State;
+pub use transport::Transport;

@@ -12,8 +12,9 @@ use crate::agent::{Agent, AgentError, Endpoint};
 use crate::container::Fate;
 use crate::means::Means;
 use crate::record::Record;
-use crate::table::{Table, Turn};
-use crate::{SessionError, State};
+use crate::table::Turn;
+use crate::transport::Crossing;
+use crate::{SessionError, State, Transport};
 
 /// The name of an agent's socket in its directory.
 const SOCKET: &str = "agent.sock";
@@ -66,10 +67,13 @@ struct Task {
 }
 
 /// Where the agent of a session is reached.
-pub(crate) fn agent_of(table: &Table, record: &Record) -> Agent {
-    Agent::new(Endpoint::Socket {
-        directory: table.socket_directory(&record.id),
-        name: SOCKET,
+pub(crate) fn agent_of(means: &Means, record: &Record) -> Agent {
+    Agent::new(match record.transport {
+        Transport::Socket => Endpoint::Socket {
+            directory: means.table.socket_directory(&record.id),
+            name: SOCKET,
+        },
+        Transport::Bridge => Endpoint::Bridge(Crossing::new(means.clone(), record.id.clone())),
     })
 }
 
@@ -178,7 +182,7 @@ impl Task {
     }
 
     fn agent(&self) -> Agent {
-        agent_of(&self.means.table, &self.record.borrow())
+        agent_of(&self.means, &self.record.borrow())
     }
 
     fn id(&self) -> crate::SessionId {
@@ -227,7 +231,10 @@ impl Task {
 
     async fn make(&self, rootfs: &Path) -> Result<(), SessionError> {
         let record = self.record.borrow().clone();
-        let socket = listen(&self.means.table.socket_directory(&record.id))?;
+        let socket = match record.transport {
+            Transport::Socket => Some(listen(&self.means.table.socket_directory(&record.id))?),
+            Transport::Bridge => None,
+        };
         self.means
             .containers()
             .await?
@@ -268,15 +275,21 @@ impl Task {
             None => return self.reload(),
         };
         self.reload()?;
-        let answers = is_there(&self.agent().hello().await);
-        // Made with another runtime directory (a login's, for one): it is whoever has that who can look.
-        let elsewhere = !self.means.table.socket_directory(&self.id()).exists();
+        let hello = self.agent().hello().await;
+        let transport = self.record.borrow().transport;
+        let unknown = match transport {
+            // Made with another runtime directory (a login's, for one): it is whoever has that who can look.
+            Transport::Socket => !self.means.table.socket_directory(&self.id()).exists(),
+            // Podman starts nothing in it. A session that has as many processes as it may is no lost one.
+            Transport::Bridge => matches!(hello, Err(AgentError::NoBridge(_))),
+        };
+        let answers = is_there(&hello);
         match (
             self.state(),
             self.means.containers().await?.look(&self.id()).await?,
         ) {
             (State::Stopped | State::Lost, _) => Ok(()),
-            (State::Ready, Fate::Running) if answers || elsewhere => Ok(()),
+            (State::Ready, Fate::Running) if answers || unknown => Ok(()),
             (State::Starting, _) => {
                 let why = "who was starting it ended before it was ready";
                 self.clear(&turn, State::Lost, why.to_owned()).await

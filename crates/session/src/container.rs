@@ -84,6 +84,8 @@ struct Inspected {
 struct InspectedState {
     #[serde(rename = "Running")]
     running: bool,
+    #[serde(rename = "Pid")]
+    pid: u32,
     #[serde(rename = "ExitCode")]
     exit_code: i32,
 }
@@ -271,6 +273,20 @@ impl Containers {
                 code: found.state.exit_code,
             },
         })
+    }
+
+    /// The number of the first process of a container that runs, as this host has it.
+    pub(crate) async fn first_process(&self, id: &SessionId) -> Result<u32, SessionError> {
+        let name = id.container();
+        let asked = ["container", "inspect", &name];
+        let inspected: Vec<Inspected> = self.podman.ask(asked, TELL).await?;
+        match inspected.first() {
+            Some(Inspected { state }) if state.running && state.pid > 0 => Ok(state.pid),
+            _ => Err(SessionError::NotStarted {
+                id: id.clone(),
+                said: self.said(id).await,
+            }),
+        }
     }
 
     /// The end of what the container wrote, fit to be shown.

@@ -18,6 +18,7 @@ pub mod agent;
 mod agent_program;
 mod container;
 mod devcontainer;
+mod directory;
 mod error;
 mod id;
 mod in_flight;

@@ -10,11 +10,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::agent::{Agent, AgentError, Endpoint};
 use crate::container::Fate;
+use crate::directory::Identity;
 use crate::means::Means;
 use crate::record::Record;
 use crate::table::Turn;
 use crate::transport::Crossing;
-use crate::{SessionError, State, Transport};
+use crate::{Refused, RefusedReason, SessionError, State, Transport};
 
 /// The name of an agent's socket in its directory.
 const SOCKET: &str = "agent.sock";
@@ -37,6 +38,7 @@ enum Request {
     /// Make the container, and wait until its agent answers.
     Start {
         rootfs: PathBuf,
+        directory: Option<Identity>,
         turn: Turn,
         answer: oneshot::Sender<Result<Turn, SessionError>>,
     },
@@ -107,9 +109,15 @@ impl Lifecycle {
 
     /// Makes the container, and returns the turn when its agent answers. Whoever has the turn then
     /// sets the session up; without it, what is not ready is taken for abandoned.
-    pub(crate) async fn start(&self, rootfs: PathBuf, turn: Turn) -> Result<Turn, SessionError> {
+    pub(crate) async fn start(
+        &self,
+        rootfs: PathBuf,
+        directory: Option<Identity>,
+        turn: Turn,
+    ) -> Result<Turn, SessionError> {
         self.ask(|answer| Request::Start {
             rootfs,
+            directory,
             turn,
             answer,
         })
@@ -162,9 +170,12 @@ impl Task {
             match request {
                 Request::Start {
                     rootfs,
+                    directory,
                     turn,
                     answer,
-                } => drop(answer.send(self.start(&rootfs, turn).await)),
+                } => {
+                    drop(answer.send(self.start(&rootfs, directory.as_ref(), turn).await));
+                }
                 Request::Open { turn, answer } => {
                     drop(answer.send(self.advance(&turn, State::Ready, None)));
                 }
@@ -215,8 +226,13 @@ impl Task {
         Ok(())
     }
 
-    async fn start(&self, rootfs: &Path, turn: Turn) -> Result<Turn, SessionError> {
-        match self.make(rootfs).await {
+    async fn start(
+        &self,
+        rootfs: &Path,
+        directory: Option<&Identity>,
+        turn: Turn,
+    ) -> Result<Turn, SessionError> {
+        match self.make(rootfs, directory).await {
             Ok(()) => Ok(turn),
             Err(error) => {
                 let why = format!("it could not be started: {}", axo_core::chain(&error));
@@ -229,7 +245,7 @@ impl Task {
         }
     }
 
-    async fn make(&self, rootfs: &Path) -> Result<(), SessionError> {
+    async fn make(&self, rootfs: &Path, directory: Option<&Identity>) -> Result<(), SessionError> {
         let record = self.record.borrow().clone();
         let socket = match record.transport {
             Transport::Socket => Some(listen(&self.means.table.socket_directory(&record.id))?),
@@ -240,6 +256,42 @@ impl Task {
             .await?
             .start(&record, rootfs, socket)
             .await?;
+        self.hear_agent(&record).await?;
+        // Nothing of the session has run yet.
+        match directory {
+            Some(directory) => self.compare(&record, directory).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether what was looked at is what podman mounted.
+    async fn compare(&self, record: &Record, directory: &Identity) -> Result<(), SessionError> {
+        let containers = self.means.containers().await?;
+        let Some(path) = &record.directory else {
+            return Ok(());
+        };
+        // Podman's machine has another kernel, and nothing of it is to be seen here.
+        if !containers.podman.host().os().is_linux() {
+            return Ok(());
+        }
+        let process = containers.first_process(&record.id).await?;
+        let why = match Identity::seen_by(process, path) {
+            Ok(found) if found == *directory => return Ok(()),
+            Ok(_) => "another came to its place while the session was made".to_owned(),
+            Err(error) => format!("what the container has of it cannot be looked at: {error}"),
+        };
+        Err(SessionError::Refused(Refused {
+            reason: RefusedReason::Directory {
+                path: path.clone(),
+                why,
+            },
+            fix: "see who can write in the directories above it, and name one that you alone can move"
+                .to_owned(),
+        }))
+    }
+
+    /// Until its agent answers for the first time.
+    async fn hear_agent(&self, record: &Record) -> Result<(), SessionError> {
         let (agent, started) = (self.agent(), Instant::now());
         loop {
             match tokio::time::timeout(READY, agent.hello()).await {
@@ -252,7 +304,7 @@ impl Task {
                 _ => {
                     let said = self.means.containers().await?.said(&record.id).await;
                     return Err(SessionError::NotStarted {
-                        id: record.id,
+                        id: record.id.clone(),
                         said,
                     });
                 }

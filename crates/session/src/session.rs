@@ -9,6 +9,7 @@ use crate::agent::proto::{
     Attach, Exited, Metrics, Position, ProcessId, ProcessInfo, Size, Status,
 };
 use crate::agent::{Agent, Files, Process, ProcessEvent, Run};
+use crate::directory::Identity;
 use crate::lifecycle::{self, Lifecycle};
 use crate::means::Means;
 use crate::record::Record;
@@ -74,10 +75,11 @@ impl Session {
     pub(crate) async fn start(
         &self,
         rootfs: PathBuf,
+        directory: Option<Identity>,
         turn: Turn,
         setup: &[String],
     ) -> Result<(), SessionError> {
-        let turn = self.life.start(rootfs, turn).await?;
+        let turn = self.life.start(rootfs, directory, turn).await?;
         for command in setup {
             if let Err(error) = self.set_up(command).await {
                 // What was set up by half is of no use.
@@ -283,11 +285,20 @@ impl Session {
         Ok(self.agent()?.metrics(b"/tmp").await?)
     }
 
-    /// Its files beneath `root`, an absolute directory in it.
+    /// Its files beneath `root`, an absolute directory in it. Copies follow no link on this host that a
+    /// session can have made.
     ///
     /// # Errors
     /// [`SessionError::NotReady`].
     pub fn files(&self, root: impl Into<Vec<u8>>) -> Result<Files, SessionError> {
-        Ok(self.agent()?.files(root))
+        let agent = self.agent()?;
+        let (records, _) = self.means.table.all()?;
+        let writable = records
+            .iter()
+            .filter_map(|record| record.directory.as_deref());
+        let writable = writable
+            .filter_map(|path| Identity::of(path).ok())
+            .collect();
+        Ok(agent.files(root).among(writable))
     }
 }

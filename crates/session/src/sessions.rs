@@ -130,7 +130,12 @@ impl Sessions {
         }
         let session = self.handle(record);
         session
-            .start(rootfs.path().to_owned(), turn, &spec.setup)
+            .start(
+                rootfs.path().to_owned(),
+                admitted.directory(),
+                turn,
+                &spec.setup,
+            )
             .await?;
         Ok(session)
     }

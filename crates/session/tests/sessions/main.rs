@@ -3,6 +3,7 @@
 
 mod adoption;
 mod bridge;
+mod directory;
 mod files;
 mod job;
 mod kernel;

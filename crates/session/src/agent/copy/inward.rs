@@ -5,9 +5,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use axo_guest_proto::files::How;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::place::{HostPlace, beneath, host, names, open_directory, split};
+use super::place::{HostPlace, beneath, enter, host, names, open_directory, split};
 use super::{Copied, CopyError, CopyProgress, bytes};
 use crate::agent::Files;
 
@@ -32,8 +32,9 @@ impl Files {
     ) -> Result<Copied, CopyError> {
         let mut copied = Copied::default();
         let Some(name) = from.file_name() else {
+            let entered = enter(from, self.writable())?;
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let opened = rustix::fs::openat(CWD, from, flags, Mode::empty());
+            let opened = rustix::fs::openat(&entered, ".", flags, Mode::empty());
             let top = HostPlace {
                 directory: host(from, opened.map_err(Into::into))?,
                 shown: from.to_owned(),
@@ -41,7 +42,7 @@ impl Files {
             self.directory_in(top, to, &mut copied, progress).await?;
             return Ok(copied);
         };
-        let (parent, _) = split(from)?;
+        let (parent, _) = split(from, self.writable())?;
         match self.entry_in(&parent, name, to, &mut copied).await? {
             Found::Directory => {
                 let top = HostPlace {

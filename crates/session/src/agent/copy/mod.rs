@@ -2,7 +2,8 @@
 //!
 //! What comes out is hostile: names are single components, links are made and never followed, and
 //! the tree is written beneath an open directory that nothing of it can leave. So is what goes in, where
-//! the session can write there: it is read beneath an open directory, too.
+//! the session can write there: it is read beneath an open directory, too. On the way to it no link is
+//! followed that a session can have made.
 
 mod inward;
 mod outward;
@@ -90,6 +91,11 @@ pub enum CopyError {
     /// A name that no file can have.
     #[error("the session lists a file {0:?}, which is no path beneath its directory")]
     BadName(PathBuf),
+    /// Led elsewhere.
+    #[error(
+        "{0} on this host is a link in a directory that a session can write; name the place that it leads to, if that is meant"
+    )]
+    Led(PathBuf),
     /// A target of this host that names nothing.
     #[error("{0} of this host does not name what is to be made: write ./NAME")]
     NoName(PathBuf),

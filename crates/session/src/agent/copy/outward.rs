@@ -28,7 +28,7 @@ impl Files {
     ) -> Result<Copied, CopyError> {
         let mut copied = Copied::default();
         let stat = self.ours(from, self.stat(bytes(from), false).await)?;
-        let (parent, name) = split(to)?;
+        let (parent, name) = split(to, self.writable())?;
         match stat.kind {
             FileKind::File => {
                 self.file_out(from, &parent, &name, &stat, limits, &mut copied)

@@ -92,6 +92,9 @@ fn a_command_has_our_streams_and_its_status_is_ours() {
         (&told["stdout"], &told["exit_code"]),
         (&"a\n".into(), &4.into())
     );
+    assert_eq!(told["cut"], false);
+    let named = ["create", "--image", IMAGE, "--name", "Work"];
+    site.session(&named).exits(2, &["a session's name has 'W'"]);
 }
 
 #[test]
@@ -302,6 +305,11 @@ fn a_session_is_listed_shown_stopped_and_removed() {
     site.session(&["stop", "--grace", "1s", NAME]).succeeds();
     let stopped = site.session(&["show", "--json", NAME]).succeeds().json();
     assert_eq!(stopped["state"], "stopped");
+    // Its image stays as long as it is remembered, and who keeps it is said.
+    let id = stopped["id"].as_str().unwrap();
+    site.home
+        .axocoatl(&["image", "rm", IMAGE])
+        .exits(125, &["kept for session", id, "session rm"]);
     site.exec(&["true"])
         .exits(125, &["stopped", "session create"]);
     site.session(&["rm", NAME]).succeeds();

@@ -146,8 +146,8 @@ async fn follow(
         tokio::select! {
             event = output.next() => match event? {
                 Some(ProcessEvent::Exited(exited)) => {
-                    if let Some((stdout, stderr)) = streams.kept() {
-                        printer.line(&ended(id.0, &exited, &stdout, &stderr).to_string());
+                    if let Some(told) = streams.answer(ended(id.0, &exited)) {
+                        printer.line(&told.to_string());
                     }
                     return Ok(exit(&exited));
                 }
@@ -187,7 +187,7 @@ async fn feed(input: &mut Input, with_input: bool) {
     let _ = input.end().await;
 }
 
-fn ended(id: u64, exited: &Exited, stdout: &str, stderr: &str) -> serde_json::Value {
+fn ended(id: u64, exited: &Exited) -> serde_json::Value {
     let (exit_code, signal) = match exited.status {
         Status::Code(code) => (Some(code), None),
         Status::Signal(signal) => (None, Some(signal)),
@@ -202,8 +202,6 @@ fn ended(id: u64, exited: &Exited, stdout: &str, stderr: &str) -> serde_json::Va
             "cpu_micros": exited.usage.cpu_micros,
             "peak_memory_bytes": exited.usage.peak_memory,
         },
-        "stdout": stdout,
-        "stderr": stderr,
     })
 }
 

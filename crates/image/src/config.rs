@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::bounds::{MAX_CONFIG_BYTES, MAX_LAYERS};
-use crate::error::quoting;
+use crate::error::misread;
 use crate::{Digest, ImageError, Platform};
 
 /// What an image says about how to run it.
@@ -74,7 +74,7 @@ pub fn parse_config(bytes: &[u8]) -> Result<ImageConfig, ImageError> {
         return Err(bad("it is longer than 4 MiB", None));
     }
     let raw: RawImage = serde_json::from_slice(bytes)
-        .map_err(|error| bad("it is not one of a container image", Some(quoting(error))))?;
+        .map_err(|error| bad("it is not one of a container image", Some(misread(&error))))?;
     let diff_ids = raw.rootfs.diff_ids.unwrap_or_default();
     if diff_ids.len() > MAX_LAYERS {
         return Err(bad("it has too many layers", None));
@@ -146,6 +146,23 @@ pub(crate) fn generated(diff_id: &Digest) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Somebody takes a file of theirs for an image.
+    #[test]
+    fn what_is_no_configuration_is_not_repeated() {
+        for text in [
+            "secret",
+            r#""a secret""#,
+            r#"{"architecture": {"secret": 1}}"#,
+            r#"{"config": "a secret"}"#,
+            r#"{"rootfs": {"diff_ids": "secret"}}"#,
+        ] {
+            let error = parse_config(text.as_bytes()).unwrap_err();
+            let why = std::error::Error::source(&error).unwrap().to_string();
+            assert!(!why.contains("secret"), "{why}");
+            assert!(why.contains("line 1, column"), "{why}");
+        }
+    }
 
     #[test]
     fn nulls_are_nothing() {

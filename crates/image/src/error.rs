@@ -185,6 +185,16 @@ pub enum ImageError {
         /// Which one.
         image: String,
     },
+    /// A session runs on it, or did and is still remembered.
+    #[error(
+        "image {image} is kept for session {by}; `axocoatl session rm {by}` ends and forgets that, then remove it"
+    )]
+    Pinned {
+        /// Which one.
+        image: String,
+        /// What the pin is called: a session's id.
+        by: String,
+    },
     /// Another process holds the store.
     #[error("another process has been {doing} for {seconds} s; wait for it, or end it if it hangs")]
     Busy {
@@ -215,6 +225,19 @@ pub(crate) fn quoting(error: impl std::error::Error + Send + Sync + 'static) -> 
         None => error.into(),
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
     }
+}
+
+/// Where a text is not what it should be. A parser's own error repeats some of it, which may be any file
+/// that somebody took for an image.
+pub(crate) fn misread(error: &serde_json::Error) -> BoxError {
+    use serde_json::error::Category;
+    let what = match error.classify() {
+        Category::Syntax | Category::Io => "it is no JSON",
+        Category::Eof => "it ends too early",
+        Category::Data => "it has another form",
+    };
+    let (line, column) = (error.line(), error.column());
+    format!("{what} at line {line}, column {column}").into()
 }
 
 /// What to do about an error of the host.

@@ -136,7 +136,7 @@ impl Store {
             let Ok(key) = Digest::parse(&format!("sha256:{hex}")) else {
                 continue;
             };
-            if needed.rootfs.contains(&key) || self.is_pinned(&key)? {
+            if needed.rootfs.contains(&key) || self.pinned_by(&key)?.is_some() {
                 continue;
             }
             let path = self.layout.rootfs(&key);

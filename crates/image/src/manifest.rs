@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::bounds::{MAX_CONFIG_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES};
-use crate::error::quoting;
+use crate::error::misread;
 use crate::{Digest, ImageError, Platform};
 
 /// What manifests are asked for as.
@@ -102,7 +102,7 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, ImageError> {
         });
     }
     let raw: RawManifest =
-        serde_json::from_slice(bytes).map_err(|error| bad(BAD, Some(quoting(error))))?;
+        serde_json::from_slice(bytes).map_err(|error| bad(BAD, Some(misread(&error))))?;
     if raw.schema_version != Some(2) {
         return Err(bad("its schemaVersion is not 2", None));
     }

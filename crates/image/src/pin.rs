@@ -44,16 +44,16 @@ impl Store {
             .collect())
     }
 
-    /// Whether something is pinned to the root file system `key`.
-    pub(crate) fn is_pinned(&self, key: &Digest) -> Result<bool, ImageError> {
+    /// What is pinned to the root file system `key`, if anything.
+    pub(crate) fn pinned_by(&self, key: &Digest) -> Result<Option<String>, ImageError> {
         for name in self.pins()? {
-            let path = self.layout.pins().join(name);
+            let path = self.layout.pins().join(&name);
             if disk::read_bounded(&path, PIN_BYTES)?.is_some_and(|pin| pin == key.hex().as_bytes())
             {
-                return Ok(true);
+                return Ok(Some(name));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 }
 

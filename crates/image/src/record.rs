@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounds::{MAX_LAYERS, MAX_RECORD_BYTES, MAX_REFERENCES};
 use crate::digest::Hasher;
-use crate::error::quoting;
+use crate::error::misread;
 use crate::operation::Operation;
 use crate::{Digest, ImageError, disk};
 
@@ -116,7 +116,7 @@ pub fn parse_record(bytes: &[u8]) -> Result<Record, ImageError> {
         return Err(bad("it is too long", None));
     }
     let record: Record = serde_json::from_slice(bytes)
-        .map_err(|error| bad("it cannot be read", Some(quoting(error))))?;
+        .map_err(|error| bad("it cannot be read", Some(misread(&error))))?;
     if record.generation != GENERATION {
         return Err(bad("it is of another version of this program", None));
     }

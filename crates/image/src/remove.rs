@@ -27,7 +27,8 @@ impl Store {
     /// with all its references.
     ///
     /// # Errors
-    /// [`ImageError::InUse`] while somebody holds a [`crate::Rootfs`] of the image or has pinned one, and
+    /// [`ImageError::InUse`] while somebody holds a [`crate::Rootfs`] of the image,
+    /// [`ImageError::Pinned`] while something is pinned to one, and
     /// [`ImageError::NotFound`].
     pub fn remove(&self, reference: &str) -> Result<Removed, ImageError> {
         let changing = Changing::begin(&self.layout)?;
@@ -61,6 +62,12 @@ impl Store {
                 Taken::InUse => {
                     return Err(ImageError::InUse {
                         image: reference.to_owned(),
+                    });
+                }
+                Taken::Pinned(by) => {
+                    return Err(ImageError::Pinned {
+                        image: reference.to_owned(),
+                        by,
                     });
                 }
             }
@@ -123,8 +130,8 @@ impl Store {
         else {
             return Ok(Taken::InUse);
         };
-        if self.is_pinned(key)? {
-            return Ok(Taken::InUse);
+        if let Some(by) = self.pinned_by(key)? {
+            return Ok(Taken::Pinned(by));
         }
         let taken = if path.exists() {
             let trash = operation.scratch("trash");
@@ -143,6 +150,8 @@ pub(crate) enum Taken {
     Gone(PathBuf),
     Absent,
     InUse,
+    /// By what.
+    Pinned(String),
 }
 
 /// What must stay.

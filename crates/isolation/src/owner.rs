@@ -124,12 +124,13 @@ pub fn reap(owners: &Path, dry_run: bool) -> io::Result<Reaped> {
     let entries = match std::fs::read_dir(owners) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(reaped),
-        Err(e) => return Err(e),
+        Err(e) => return Err(naming(owners)(e)),
     };
     for entry in entries {
-        let entry = entry?;
+        let entry = entry.map_err(naming(owners))?;
         // Owners make directories only; what a link leads to is not theirs.
-        if !entry.file_type()?.is_dir() {
+        let kind = entry.file_type().map_err(naming(&entry.path()))?;
+        if !kind.is_dir() {
             continue;
         }
         let path = entry.path();
@@ -142,6 +143,11 @@ pub fn reap(owners: &Path, dry_run: bool) -> io::Result<Reaped> {
         }
     }
     Ok(reaped)
+}
+
+/// An error that says where, for people.
+fn naming(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// Whether `path` had no owner; then it is removed while its lock is held, so that nobody can own
@@ -188,6 +194,15 @@ fn is_same_file(file: &File, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_listed_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("owners");
+        std::fs::write(&file, "").unwrap();
+        let why = reap(&file, true).unwrap_err().to_string();
+        assert!(why.starts_with(file.to_str().unwrap()), "{why}");
+    }
 
     #[test]
     fn a_second_owner_of_a_directory_is_refused() {

@@ -32,7 +32,7 @@ pub use axo_session::{
     AdmittedSession, AgentError, Collected, Damaged, Devcontainer, DevcontainerError, Finished,
     Network, Profile, PublishedPort, Record, RecordedLimits, Refused, RefusedReason, Session,
     SessionConfig, SessionError, SessionId, SessionLimits, SessionName, SessionNameError,
-    SessionSpec, Sessions, SpecError, State, admit,
+    SessionSpec, Sessions, SpecError, State, Transport, admit,
 };
 
 use crate::{Places, Policy};
@@ -46,6 +46,7 @@ pub fn open(places: Places, policy: Policy) -> Result<Sessions, SessionError> {
         images: places.images(),
         data: places.data,
         runtime: places.runtime,
+        transport: Transport::here(),
         policy,
     })
 }

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use axo_core::{LimitKind, Limits, Policy, Size};
 
+use crate::directory::{self, Identity};
 use crate::spec::{Network, SessionLimits, SessionSpec};
 
 /// A session the policy allows. Only [`admit`] makes one, and only such a session is started.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AdmittedSession {
     spec: SessionSpec,
+    directory: Option<Identity>,
 }
 
 impl AdmittedSession {
@@ -19,6 +21,11 @@ impl AdmittedSession {
     #[must_use]
     pub const fn spec(&self) -> &SessionSpec {
         &self.spec
+    }
+
+    /// The directory that was looked at.
+    pub(crate) fn directory(&self) -> Option<Identity> {
+        self.directory.clone()
     }
 }
 
@@ -71,27 +78,6 @@ pub enum RefusedReason {
     Variable(String),
 }
 
-/// Directories of the system; neither they nor what holds them can be a working directory. What is
-/// beneath the first ones cannot be either.
-const SYSTEM_TREES: [&str; 12] = [
-    "/proc",
-    "/sys",
-    "/dev",
-    "/boot",
-    "/etc",
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib64",
-    "/run",
-    "/axocoatl",
-];
-/// Holds other things than one's work.
-const NEVER_WHOLE: [&str; 8] = [
-    "/", "/home", "/root", "/var", "/tmp", "/opt", "/srv", "/mnt",
-];
-
 /// A container's runtime takes about half of it while it starts.
 const LEAST_MEMORY: Size = Size::from_mib(16);
 /// Podman takes no processes at all for no limit. The agent is one.
@@ -124,10 +110,10 @@ pub fn admit(mut spec: SessionSpec, policy: &Policy) -> Result<AdmittedSession, 
         });
     }
     variables(&spec)?;
-    if let Some(path) = &spec.directory {
-        spec.directory = Some(directory(path)?);
-    }
-    Ok(AdmittedSession { spec })
+    let found = spec.directory.as_deref().map(directory::look_at);
+    let (path, directory) = found.transpose()?.unzip();
+    spec.directory = path;
+    Ok(AdmittedSession { spec, directory })
 }
 
 fn limits(spec: &SessionSpec, policy: &Policy) -> Result<(), Refused> {
@@ -288,50 +274,6 @@ fn variables(spec: &SessionSpec) -> Result<(), Refused> {
         Some(_) => bad("setup command"),
         None => Ok(()),
     }
-}
-
-/// The directory as it is mounted: absolute and without links, so that what was looked at here is
-/// what is mounted there.
-fn directory(path: &Path) -> Result<PathBuf, Refused> {
-    let refused = |why: String| Refused {
-        reason: RefusedReason::Directory {
-            path: path.to_owned(),
-            why,
-        },
-        fix: "name a directory of yours that holds nothing but the work".to_owned(),
-    };
-    let resolved = path
-        .canonicalize()
-        .map_err(|error| refused(format!("it cannot be resolved: {error}")))?;
-    if path.is_absolute() && path != resolved {
-        return Err(refused(format!(
-            "it leads to {} through a link or '..'",
-            resolved.display()
-        )));
-    }
-    if !resolved.is_dir() {
-        return Err(refused("it is no directory".to_owned()));
-    }
-    if SYSTEM_TREES.iter().any(|tree| resolved.starts_with(tree)) {
-        return Err(refused("it belongs to the system".to_owned()));
-    }
-    let home = std::env::home_dir();
-    let whole = NEVER_WHOLE.iter().map(Path::new).chain(home.as_deref());
-    let holds = |inner: &Path| inner.starts_with(&resolved);
-    if whole.clone().any(holds) || SYSTEM_TREES.iter().any(|tree| holds(Path::new(tree))) {
-        return Err(refused("it holds more than one's work".to_owned()));
-    }
-    // podman's option for a mount is a text with colons and commas.
-    let text = resolved
-        .to_str()
-        .ok_or_else(|| refused("its name is not UTF-8".to_owned()))?;
-    if text.contains([':', ',', '"', '\\']) || text.chars().any(char::is_control) {
-        return Err(refused(
-            "podman cannot mount a name with ':', ',', '\"', '\\' or a control character"
-                .to_owned(),
-        ));
-    }
-    Ok(resolved)
 }
 
 impl fmt::Display for Refused {

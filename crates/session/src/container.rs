@@ -9,10 +9,10 @@ use axo_core::{CpuShare, Size};
 use serde::Deserialize;
 
 use crate::in_flight::is_being_made;
-use crate::podman::{Combination, Limits, Podman, Root};
+use crate::podman::{Attached, Combination, Limits, Podman, PodmanError, Root};
 use crate::record::Record;
 use crate::spec::{Network, Profile};
-use crate::{SessionError, SessionId};
+use crate::{SessionError, SessionId, Transport};
 
 /// Who made a container, in its labels.
 const OWNER_LABEL: &str = "axocoatl.owner";
@@ -22,6 +22,11 @@ const SESSION_LABEL: &str = "axocoatl.session";
 const AGENT: &str = "/axocoatl/agent";
 /// The descriptor at which the agent finds its listening socket: the first after the streams.
 const SOCKET: &str = "3";
+/// Where it makes its socket itself, if none is handed to it: a file system of its own, which nobody
+/// who removes what is temporary comes by.
+const SOCKET_DIRECTORY: &str = "/axocoatl/run";
+/// The socket there.
+const NAMED_SOCKET: &str = "/axocoatl/run/agent.sock";
 /// What package managers need: to own files, and to become the users their parts run as.
 const DEV_CAPABILITIES: [&str; 8] = [
     "CHOWN",
@@ -79,6 +84,8 @@ struct Inspected {
 struct InspectedState {
     #[serde(rename = "Running")]
     running: bool,
+    #[serde(rename = "Pid")]
+    pid: u32,
     #[serde(rename = "ExitCode")]
     exit_code: i32,
 }
@@ -90,18 +97,16 @@ struct Listed {
 }
 
 impl Containers {
-    /// Makes and starts the container of `record`, whose agent listens on `socket`.
+    /// Makes and starts the container of `record`, whose agent listens on `socket`, or on one that it
+    /// makes itself.
     pub(crate) async fn start(
         &self,
         record: &Record,
         rootfs: &Path,
-        socket: OwnedFd,
+        socket: Option<OwnedFd>,
     ) -> Result<(), SessionError> {
         let arguments = self.arguments(record, rootfs)?;
-        let output = self
-            .podman
-            .run_passing(arguments, MAKE, Some(socket))
-            .await?;
+        let output = self.podman.run_passing(arguments, MAKE, socket).await?;
         output.succeeded()?;
         Ok(())
     }
@@ -116,7 +121,14 @@ impl Containers {
         }
         let limits = &record.limits;
         let mut list = Arguments::default();
-        list.all(["run", "--detach", "--preserve-fds", "1", "--pull", "never"]);
+        list.all(["run", "--detach", "--pull", "never"]);
+        match record.transport {
+            Transport::Socket => list.option("--preserve-fds", "1"),
+            Transport::Bridge => list.option(
+                "--tmpfs",
+                &format!("{SOCKET_DIRECTORY}:rw,nosuid,nodev,noexec,mode=0700,size=64k"),
+            ),
+        }
         list.option("--name", &record.id.container());
         list.option("--hostname", &record.id.container());
         list.option("--label", &format!("{OWNER_LABEL}={}", self.owner));
@@ -197,10 +209,32 @@ impl Containers {
 
         list.all(["--user", "0:0", "--workdir", "/"]);
         list.0.extend(self.combination.root_options(rootfs)?);
-        list.all([AGENT, "serve", "--fd", SOCKET]);
+        list.all([AGENT, "serve"]);
+        match record.transport {
+            Transport::Socket => list.option("--fd", SOCKET),
+            Transport::Bridge => list.option("--socket", NAMED_SOCKET),
+        }
         list.option("--idle", &limits.idle.to_string());
         list.option("--total", &limits.total.to_string());
         Ok(list.0)
+    }
+
+    /// A bridge to the agent of a session, for one connection. It is a process of the session, held to
+    /// all that the session is held to.
+    pub(crate) fn bridge(&self, id: &SessionId) -> Result<Attached, PodmanError> {
+        let container = id.container();
+        self.podman.attach([
+            "exec",
+            "--interactive",
+            // No bytes that are carried have a meaning for podman.
+            "--detach-keys",
+            "",
+            &container,
+            AGENT,
+            "bridge",
+            "--socket",
+            NAMED_SOCKET,
+        ])
     }
 
     /// What has become of a session's container.
@@ -239,6 +273,20 @@ impl Containers {
                 code: found.state.exit_code,
             },
         })
+    }
+
+    /// The number of the first process of a container that runs, as this host has it.
+    pub(crate) async fn first_process(&self, id: &SessionId) -> Result<u32, SessionError> {
+        let name = id.container();
+        let asked = ["container", "inspect", &name];
+        let inspected: Vec<Inspected> = self.podman.ask(asked, TELL).await?;
+        match inspected.first() {
+            Some(Inspected { state }) if state.running && state.pid > 0 => Ok(state.pid),
+            _ => Err(SessionError::NotStarted {
+                id: id.clone(),
+                said: self.said(id).await,
+            }),
+        }
     }
 
     /// The end of what the container wrote, fit to be shown.

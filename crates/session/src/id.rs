@@ -21,8 +21,22 @@ pub enum SessionNameError {
     #[error("{0:?} is not the id of a session: 12 of 0-9 and a-f")]
     Id(String),
     /// Not a name.
-    #[error("as the name of a session: {0}")]
-    Name(#[from] NameError),
+    #[error("{}", of_session(.0))]
+    Name(NameError),
+}
+
+impl From<NameError> for SessionNameError {
+    fn from(error: NameError) -> Self {
+        Self::Name(error)
+    }
+}
+
+/// Sessions are named by the rules of tools, and are none.
+fn of_session(error: &NameError) -> String {
+    error
+        .to_string()
+        .replacen("a tool's name", "a session's name", 1)
+        .replacen("csv-stats", "my-work", 1)
 }
 
 impl SessionId {
@@ -146,6 +160,15 @@ mod tests {
             "../../../etc",
         ] {
             assert!(SessionId::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_bad_name_is_said_to_be_a_sessions() {
+        for bad in ["", "Work", &"a".repeat(64)] {
+            let why = SessionName::parse(bad).unwrap_err().to_string();
+            assert!(why.starts_with("a session's name "), "{why}");
+            assert!(!why.contains("tool"), "{why}");
         }
     }
 }

@@ -10,10 +10,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::agent::{Agent, AgentError, Endpoint};
 use crate::container::Fate;
+use crate::directory::Identity;
 use crate::means::Means;
 use crate::record::Record;
-use crate::table::{Table, Turn};
-use crate::{SessionError, State};
+use crate::table::Turn;
+use crate::transport::Crossing;
+use crate::{Refused, RefusedReason, SessionError, State, Transport};
 
 /// The name of an agent's socket in its directory.
 const SOCKET: &str = "agent.sock";
@@ -36,6 +38,7 @@ enum Request {
     /// Make the container, and wait until its agent answers.
     Start {
         rootfs: PathBuf,
+        directory: Option<Identity>,
         turn: Turn,
         answer: oneshot::Sender<Result<Turn, SessionError>>,
     },
@@ -66,10 +69,13 @@ struct Task {
 }
 
 /// Where the agent of a session is reached.
-pub(crate) fn agent_of(table: &Table, record: &Record) -> Agent {
-    Agent::new(Endpoint::Socket {
-        directory: table.socket_directory(&record.id),
-        name: SOCKET,
+pub(crate) fn agent_of(means: &Means, record: &Record) -> Agent {
+    Agent::new(match record.transport {
+        Transport::Socket => Endpoint::Socket {
+            directory: means.table.socket_directory(&record.id),
+            name: SOCKET,
+        },
+        Transport::Bridge => Endpoint::Bridge(Crossing::new(means.clone(), record.id.clone())),
     })
 }
 
@@ -103,9 +109,15 @@ impl Lifecycle {
 
     /// Makes the container, and returns the turn when its agent answers. Whoever has the turn then
     /// sets the session up; without it, what is not ready is taken for abandoned.
-    pub(crate) async fn start(&self, rootfs: PathBuf, turn: Turn) -> Result<Turn, SessionError> {
+    pub(crate) async fn start(
+        &self,
+        rootfs: PathBuf,
+        directory: Option<Identity>,
+        turn: Turn,
+    ) -> Result<Turn, SessionError> {
         self.ask(|answer| Request::Start {
             rootfs,
+            directory,
             turn,
             answer,
         })
@@ -158,9 +170,12 @@ impl Task {
             match request {
                 Request::Start {
                     rootfs,
+                    directory,
                     turn,
                     answer,
-                } => drop(answer.send(self.start(&rootfs, turn).await)),
+                } => {
+                    drop(answer.send(self.start(&rootfs, directory.as_ref(), turn).await));
+                }
                 Request::Open { turn, answer } => {
                     drop(answer.send(self.advance(&turn, State::Ready, None)));
                 }
@@ -178,7 +193,7 @@ impl Task {
     }
 
     fn agent(&self) -> Agent {
-        agent_of(&self.means.table, &self.record.borrow())
+        agent_of(&self.means, &self.record.borrow())
     }
 
     fn id(&self) -> crate::SessionId {
@@ -211,8 +226,13 @@ impl Task {
         Ok(())
     }
 
-    async fn start(&self, rootfs: &Path, turn: Turn) -> Result<Turn, SessionError> {
-        match self.make(rootfs).await {
+    async fn start(
+        &self,
+        rootfs: &Path,
+        directory: Option<&Identity>,
+        turn: Turn,
+    ) -> Result<Turn, SessionError> {
+        match self.make(rootfs, directory).await {
             Ok(()) => Ok(turn),
             Err(error) => {
                 let why = format!("it could not be started: {}", axo_core::chain(&error));
@@ -225,14 +245,53 @@ impl Task {
         }
     }
 
-    async fn make(&self, rootfs: &Path) -> Result<(), SessionError> {
+    async fn make(&self, rootfs: &Path, directory: Option<&Identity>) -> Result<(), SessionError> {
         let record = self.record.borrow().clone();
-        let socket = listen(&self.means.table.socket_directory(&record.id))?;
+        let socket = match record.transport {
+            Transport::Socket => Some(listen(&self.means.table.socket_directory(&record.id))?),
+            Transport::Bridge => None,
+        };
         self.means
             .containers()
             .await?
             .start(&record, rootfs, socket)
             .await?;
+        self.hear_agent(&record).await?;
+        // Nothing of the session has run yet.
+        match directory {
+            Some(directory) => self.compare(&record, directory).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether what was looked at is what podman mounted.
+    async fn compare(&self, record: &Record, directory: &Identity) -> Result<(), SessionError> {
+        let containers = self.means.containers().await?;
+        let Some(path) = &record.directory else {
+            return Ok(());
+        };
+        // Podman's machine has another kernel, and nothing of it is to be seen here.
+        if !containers.podman.host().os().is_linux() {
+            return Ok(());
+        }
+        let process = containers.first_process(&record.id).await?;
+        let why = match Identity::seen_by(process, path) {
+            Ok(found) if found == *directory => return Ok(()),
+            Ok(_) => "another came to its place while the session was made".to_owned(),
+            Err(error) => format!("what the container has of it cannot be looked at: {error}"),
+        };
+        Err(SessionError::Refused(Refused {
+            reason: RefusedReason::Directory {
+                path: path.clone(),
+                why,
+            },
+            fix: "see who can write in the directories above it, and name one that you alone can move"
+                .to_owned(),
+        }))
+    }
+
+    /// Until its agent answers for the first time.
+    async fn hear_agent(&self, record: &Record) -> Result<(), SessionError> {
         let (agent, started) = (self.agent(), Instant::now());
         loop {
             match tokio::time::timeout(READY, agent.hello()).await {
@@ -245,7 +304,7 @@ impl Task {
                 _ => {
                     let said = self.means.containers().await?.said(&record.id).await;
                     return Err(SessionError::NotStarted {
-                        id: record.id,
+                        id: record.id.clone(),
                         said,
                     });
                 }
@@ -268,15 +327,21 @@ impl Task {
             None => return self.reload(),
         };
         self.reload()?;
-        let answers = is_there(&self.agent().hello().await);
-        // Made with another runtime directory (a login's, for one): it is whoever has that who can look.
-        let elsewhere = !self.means.table.socket_directory(&self.id()).exists();
+        let hello = self.agent().hello().await;
+        let transport = self.record.borrow().transport;
+        let unknown = match transport {
+            // Made with another runtime directory (a login's, for one): it is whoever has that who can look.
+            Transport::Socket => !self.means.table.socket_directory(&self.id()).exists(),
+            // Podman starts nothing in it. A session that has as many processes as it may is no lost one.
+            Transport::Bridge => matches!(hello, Err(AgentError::NoBridge(_))),
+        };
+        let answers = is_there(&hello);
         match (
             self.state(),
             self.means.containers().await?.look(&self.id()).await?,
         ) {
             (State::Stopped | State::Lost, _) => Ok(()),
-            (State::Ready, Fate::Running) if answers || elsewhere => Ok(()),
+            (State::Ready, Fate::Running) if answers || unknown => Ok(()),
             (State::Starting, _) => {
                 let why = "who was starting it ended before it was ready";
                 self.clear(&turn, State::Lost, why.to_owned()).await

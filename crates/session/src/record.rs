@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{Network, Profile, PublishedPort, SessionSpec};
-use crate::{SessionId, SessionName, State};
+use crate::{SessionId, SessionName, State, Transport};
 
 /// The generation of records. A change that an older version cannot read raises it.
 pub(crate) const GENERATION: u32 = 1;
@@ -41,6 +41,9 @@ pub struct Record {
     pub network: Network,
     /// Published on this host's loopback address.
     pub ports: Vec<PublishedPort>,
+    /// How its agent is reached.
+    #[serde(default)]
+    pub transport: Transport,
     /// Ceilings.
     pub limits: RecordedLimits,
     /// Variables of every process: the image's and the session's.
@@ -79,7 +82,12 @@ pub(crate) struct ImageFacts {
 }
 
 impl Record {
-    pub(crate) fn new(id: SessionId, spec: &SessionSpec, image: ImageFacts) -> Self {
+    pub(crate) fn new(
+        id: SessionId,
+        spec: &SessionSpec,
+        image: ImageFacts,
+        transport: Transport,
+    ) -> Self {
         let mut environment = image.environment;
         environment.extend(spec.environment.clone());
         let directory = spec
@@ -103,6 +111,7 @@ impl Record {
             profile: spec.profile,
             network: spec.network,
             ports: spec.ports.clone(),
+            transport,
             limits: RecordedLimits {
                 cpu: spec.limits.cpu.cores(),
                 memory: spec.limits.memory.bytes(),

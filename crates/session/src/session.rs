@@ -9,9 +9,11 @@ use crate::agent::proto::{
     Attach, Exited, Metrics, Position, ProcessId, ProcessInfo, Size, Status,
 };
 use crate::agent::{Agent, Files, Process, ProcessEvent, Run};
+use crate::directory::Identity;
 use crate::lifecycle::{self, Lifecycle};
+use crate::means::Means;
 use crate::record::Record;
-use crate::table::{Table, Turn};
+use crate::table::Turn;
 use crate::{AgentError, SessionError, State};
 
 /// How long to wait for somebody else who moves the session, and how often to look.
@@ -27,7 +29,7 @@ const SAID: usize = 2048;
 /// A session. Clones are handles on the same one.
 #[derive(Clone, Debug)]
 pub struct Session {
-    table: Table,
+    means: Means,
     life: Lifecycle,
 }
 
@@ -45,8 +47,8 @@ pub struct Finished {
 }
 
 impl Session {
-    pub(crate) const fn new(table: Table, life: Lifecycle) -> Self {
-        Self { table, life }
+    pub(crate) const fn new(means: Means, life: Lifecycle) -> Self {
+        Self { means, life }
     }
 
     /// What is known of it.
@@ -73,10 +75,11 @@ impl Session {
     pub(crate) async fn start(
         &self,
         rootfs: PathBuf,
+        directory: Option<Identity>,
         turn: Turn,
         setup: &[String],
     ) -> Result<(), SessionError> {
-        let turn = self.life.start(rootfs, turn).await?;
+        let turn = self.life.start(rootfs, directory, turn).await?;
         for command in setup {
             if let Err(error) = self.set_up(command).await {
                 // What was set up by half is of no use.
@@ -105,7 +108,7 @@ impl Session {
     async fn turn(&self) -> Result<Turn, SessionError> {
         let (id, started) = (self.record().id, Instant::now());
         loop {
-            if let Some(turn) = self.table.take_turn(&id)? {
+            if let Some(turn) = self.means.table.take_turn(&id)? {
                 return Ok(turn);
             }
             if started.elapsed() > TURN {
@@ -122,7 +125,7 @@ impl Session {
     pub fn agent(&self) -> Result<Agent, SessionError> {
         let record = self.record();
         match record.state {
-            State::Ready => Ok(lifecycle::agent_of(&self.table, &record)),
+            State::Ready => Ok(lifecycle::agent_of(&self.means, &record)),
             state => Err(SessionError::NotReady {
                 called: record.called().to_owned(),
                 state,
@@ -206,7 +209,7 @@ impl Session {
     async fn set_up(&self, command: &str) -> Result<(), SessionError> {
         let mut run = Run::new(["/bin/sh", "-c", command]);
         run.limits.wall_millis = u64::try_from(SETUP.as_millis()).ok();
-        let agent = lifecycle::agent_of(&self.table, &self.record());
+        let agent = lifecycle::agent_of(&self.means, &self.record());
         // The agent keeps the time; one that does not keeps nobody for ever.
         let output = self.output_by(&agent, run, 1 << 20);
         let finished = tokio::time::timeout(SETUP + WIND_UP, output)
@@ -282,11 +285,20 @@ impl Session {
         Ok(self.agent()?.metrics(b"/tmp").await?)
     }
 
-    /// Its files beneath `root`, an absolute directory in it.
+    /// Its files beneath `root`, an absolute directory in it. Copies follow no link on this host that a
+    /// session can have made.
     ///
     /// # Errors
     /// [`SessionError::NotReady`].
     pub fn files(&self, root: impl Into<Vec<u8>>) -> Result<Files, SessionError> {
-        Ok(self.agent()?.files(root))
+        let agent = self.agent()?;
+        let (records, _) = self.means.table.all()?;
+        let writable = records
+            .iter()
+            .filter_map(|record| record.directory.as_deref());
+        let writable = writable
+            .filter_map(|path| Identity::of(path).ok())
+            .collect();
+        Ok(agent.files(root).among(writable))
     }
 }

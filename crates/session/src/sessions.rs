@@ -14,7 +14,7 @@ use crate::lifecycle::Lifecycle;
 use crate::means::Means;
 use crate::record::{ImageFacts, Record};
 use crate::table::Table;
-use crate::{Refused, RefusedReason, Session, SessionError, SessionId, SessionName};
+use crate::{Refused, RefusedReason, Session, SessionError, SessionId, SessionName, Transport};
 
 /// What `rm` and `gc` give processes to end.
 pub(crate) const SHORT_GRACE: Duration = Duration::from_secs(2);
@@ -28,6 +28,8 @@ pub struct SessionConfig {
     pub runtime: PathBuf,
     /// The image store.
     pub images: PathBuf,
+    /// How the agents of new sessions are reached: [`Transport::here`], but in tests.
+    pub transport: Transport,
     /// The operator's rules; `trusted_images` says which images may be fetched.
     pub policy: Policy,
 }
@@ -109,7 +111,7 @@ impl Sessions {
         self.inner.means.containers().await?;
         let (image, rootfs) = self.image(&spec.image, progress).await?;
         let id = SessionId::random();
-        let record = Record::new(id.clone(), spec, facts(&image));
+        let record = Record::new(id.clone(), spec, facts(&image), self.inner.config.transport);
         // With those of the image.
         environment(&record.environment)?;
         let turn = {
@@ -128,7 +130,12 @@ impl Sessions {
         }
         let session = self.handle(record);
         session
-            .start(rootfs.path().to_owned(), turn, &spec.setup)
+            .start(
+                rootfs.path().to_owned(),
+                admitted.directory(),
+                turn,
+                &spec.setup,
+            )
             .await?;
         Ok(session)
     }
@@ -246,7 +253,7 @@ impl Sessions {
             .entry(record.id.clone())
             .or_insert_with(|| Lifecycle::adopt(self.inner.means.clone(), record))
             .clone();
-        Session::new(self.inner.table.clone(), life)
+        Session::new(self.inner.means.clone(), life)
     }
 
     /// The image and its root file system; fetched if the policy trusts it.

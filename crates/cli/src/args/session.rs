@@ -149,7 +149,7 @@ pub(crate) struct Exec {
     /// A variable: K=V, or K for the value it has here
     #[arg(long, value_name = "K[=V]", value_parser = EnvGrant::parse)]
     pub(crate) env: Vec<EnvGrant>,
-    /// It is killed after so long
+    /// It is killed after so long. An agent that does not say so 5 s later is left
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
     /// Bytes of its output that stay readable for `logs`, 64KiB to 64MiB. Default: 1MiB

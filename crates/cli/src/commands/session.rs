@@ -45,6 +45,7 @@ pub(super) async fn run(command: args::Session, printer: &Printer) -> Exit {
             let exit = Exit::from(&error);
             fail(printer, &error, exit)
         }
+        Err(Failed::TimedOut(error)) => fail(printer, &*error, Exit::TimedOut),
         Err(Failed::Copy(error)) => fail(printer, &error, Exit::Failed),
         Err(Failed::Terminal(error)) => fail(printer, &*error, Exit::Failed),
     }
@@ -55,6 +56,7 @@ enum Failed {
     Places(BuildError),
     CommandLine(Box<dyn std::error::Error>),
     Session(SessionError),
+    TimedOut(Box<dyn std::error::Error>),
     Copy(CopyError),
     Terminal(Box<dyn std::error::Error>),
 }

@@ -15,8 +15,13 @@ impl<'a> Terminal<'a> {
     /// Starts `axocoatl` with these arguments in a terminal of 80 columns and 24 rows, from a shell
     /// that says how it ended.
     fn start(home: &'a Home, arguments: &str) -> Self {
+        let script = format!("{AXOCOATL} {arguments}; echo ended-$?-; cat");
+        Self::start_script(home, &script)
+    }
+
+    /// The same with a script of the test's.
+    fn start_script(home: &'a Home, script: &str) -> Self {
         let terminal = Self { home };
-        let command = format!("{AXOCOATL} {arguments}; echo ended-$?-; cat");
         terminal.tmux(&[
             "new-session",
             "-d",
@@ -26,7 +31,7 @@ impl<'a> Terminal<'a> {
             "24",
             "sh",
             "-c",
-            &command,
+            script,
         ]);
         terminal
     }
@@ -143,19 +148,8 @@ fn our_terminal_is_as_it_was_whatever_ends_the_shell() {
     let site = Site::new();
     let settings = "stty -a > before";
     let shell = format!("session shell {NAME} -- sleep 600");
-    let terminal = Terminal { home: &site.home };
     let script = format!("{settings}; {AXOCOATL} {shell}; echo ended-$?-; stty -a > after; cat");
-    terminal.tmux(&[
-        "new-session",
-        "-d",
-        "-x",
-        "80",
-        "-y",
-        "24",
-        "sh",
-        "-c",
-        &script,
-    ]);
+    let terminal = Terminal::start_script(&site.home, &script);
     wait_for("the command in the session", || {
         let told = site.home.axocoatl(&["session", "ps", NAME, "--json"]);
         let told = told.succeeds().json();

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::containers::{IMAGE, import};
@@ -91,6 +92,9 @@ fn a_command_has_our_streams_and_its_status_is_ours() {
         (&told["stdout"], &told["exit_code"]),
         (&"a\n".into(), &4.into())
     );
+    assert_eq!(told["cut"], false);
+    let named = ["create", "--image", IMAGE, "--name", "Work"];
+    site.session(&named).exits(2, &["a session's name has 'W'"]);
 }
 
 #[test]
@@ -133,6 +137,84 @@ fn an_interrupt_is_the_commands() {
     running.signal(Signal::INT);
     let ended = running.end().exits(7, &[]);
     assert_eq!(ended.out(), "waits\nheard\n");
+}
+
+/// A session's agent that is stopped, as one that hangs.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn agent_of(site: &Site) -> Self {
+        let shown = site.session(&["show", "--json", NAME]).succeeds().json();
+        let container = shown["container"].as_str().unwrap();
+        let mut inspect = site.home.program("podman");
+        inspect.args([
+            "container",
+            "inspect",
+            "--format",
+            "{{.State.Pid}}",
+            container,
+        ]);
+        let pid = Running::start(inspect, b"").end().succeeds();
+        let pid = Pid::from_raw(pid.out().trim().parse().unwrap()).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
+/// Starts `session exec` of a command that says so, and waits until it has.
+fn start_sleeper(site: &Site, options: &[&str]) -> Running {
+    let script = "trap '' INT; echo > /tmp/begun; sleep 600";
+    let exec = [&["session", "exec"], options].concat();
+    let running = site
+        .home
+        .start(&[&exec[..], &[NAME, "--", "sh", "-c", script]].concat());
+    wait_for("the command in the session", || {
+        let begun = site.exec(&["ls", "/tmp/begun"]);
+        (begun.code() == Some(0)).then_some(())
+    });
+    running
+}
+
+#[test]
+fn a_time_limit_is_kept_when_the_agent_says_nothing() {
+    let site = Site::new();
+    let running = start_sleeper(&site, &["--timeout", "6s"]);
+    let stopped = Stopped::agent_of(&site);
+    let ended = running.end_within(Duration::from_secs(30));
+    ended.exits(
+        124,
+        &["has not said", "time limit of 6s", "session stop work"],
+    );
+    drop(stopped);
+}
+
+#[test]
+fn a_second_interrupt_ends_us_whatever_the_agent_does() {
+    let site = Site::new();
+    let mut running = start_sleeper(&site, &[]);
+    let stopped = Stopped::agent_of(&site);
+    running.signal(Signal::INT);
+    let first = Instant::now();
+    // The first is the command's.
+    running.wait_for("a moment", || {
+        (first.elapsed() > Duration::from_millis(500)).then_some(())
+    });
+    running.signal(Signal::INT);
+    running
+        .end_within(Duration::from_secs(5))
+        .exits(130, &["interrupted twice"]);
+    drop(stopped);
+    // An agent that can hear ends what nobody has any more.
+    wait_for("the end of the command", || {
+        let sleeps = |one: &Value| one["running"] == true;
+        (!site.processes().iter().any(sleeps)).then_some(())
+    });
 }
 
 #[test]
@@ -223,6 +305,11 @@ fn a_session_is_listed_shown_stopped_and_removed() {
     site.session(&["stop", "--grace", "1s", NAME]).succeeds();
     let stopped = site.session(&["show", "--json", NAME]).succeeds().json();
     assert_eq!(stopped["state"], "stopped");
+    // Its image stays as long as it is remembered, and who keeps it is said.
+    let id = stopped["id"].as_str().unwrap();
+    site.home
+        .axocoatl(&["image", "rm", IMAGE])
+        .exits(125, &["kept for session", id, "session rm"]);
     site.exec(&["true"])
         .exits(125, &["stopped", "session create"]);
     site.session(&["rm", NAME]).succeeds();
@@ -303,4 +390,46 @@ fn a_project_is_worked_on_in_its_own_directory() {
     );
     let notes = fs::read_to_string(work.join("notes")).unwrap();
     assert_eq!(notes, "from here\nfrom there\n");
+}
+
+/// What a project asks for and does not get is said, to people and to machines.
+#[test]
+fn what_of_a_devcontainer_is_not_used_is_said() {
+    let home = Home::new();
+    import(&home);
+    let file = home.work().join("devcontainer.json");
+    let text = format!(
+        r#"{{"name": "x", "image": "{IMAGE}", "privileged": true, "runArgs": ["--pid=host"], "initializeCommand": "touch made"}}"#
+    );
+    fs::write(&file, text).unwrap();
+    let create = [
+        "session",
+        "create",
+        "--name",
+        NAME,
+        "--devcontainer",
+        "devcontainer.json",
+    ];
+    let made = home
+        .axocoatl(&[&create[..], &["--json"]].concat())
+        .exits(0, &["not used: initializeCommand, privileged, runArgs"])
+        .json();
+    let site = Site { home };
+    let told: Vec<_> = made["not_used"].as_array().unwrap().iter().collect();
+    assert_eq!(told, ["initializeCommand", "privileged", "runArgs"]);
+    assert!(!site.home.work().join("made").exists());
+
+    let text = format!(r#"{{"image": "{IMAGE}", "containerEnv": {{"A": "${{localEnv:HOME}}"}}}}"#);
+    fs::write(&file, text).unwrap();
+    let create = [
+        "create",
+        "--name",
+        "other",
+        "--devcontainer",
+        "devcontainer.json",
+    ];
+    site.session(&create).exits(
+        2,
+        &["devcontainer.json", "containerEnv.A has ${localEnv:HOME}"],
+    );
 }

@@ -92,7 +92,8 @@ fn show_tells_why_a_tool_would_be_refused() {
         "[isolation]\nmin_tier = \"microvm\"\n",
     );
     let shown = home.axocoatl(&["tool", "show", tool.to_str().unwrap()]);
-    assert!(shown.out().contains("refused: "), "{shown}");
+    assert!(shown.out().contains("is refused: "), "{shown}");
+    assert_eq!(shown.out().matches("refused").count(), 1, "{shown}");
     let shown = home
         .axocoatl(&["tool", "show", tool.to_str().unwrap(), "--json"])
         .json();

@@ -9,7 +9,7 @@ use axo_guest_proto::{
     Attach, Code, Failure, Kind, Lifetime, Message as _, Position, Reply, Start, Steering,
 };
 use tokio::io::unix::AsyncFd;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, unconstrained};
 use tokio::time::{sleep, timeout};
 
 use super::output::Cursor;
@@ -60,7 +60,9 @@ pub(crate) async fn start(
     tokio::select! {
         biased;
         told = told => told?,
-        broken = take(&process, attached, reader) => return Err(broken),
+        // Or a process that writes without end, to somebody who reads, would keep us from hearing that
+        // they want no more: what is told uses up the turn.
+        broken = unconstrained(take(&process, attached, reader)) => return Err(broken),
     }
     leash.slip();
     if attached {
@@ -141,7 +143,7 @@ pub(crate) async fn attach(
     tokio::select! {
         biased;
         told = tell(&process, &cursor, attach.follow, writer) => told,
-        broken = taken => Err(broken),
+        broken = unconstrained(taken) => Err(broken),
     }
 }
 

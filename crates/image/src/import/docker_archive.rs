@@ -6,7 +6,7 @@ use super::archive::{Archive, DOCKER_MANIFEST};
 use super::{Import, Stored};
 use crate::bounds::{MAX_CONFIG_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES};
 use crate::digest::copy_hashed;
-use crate::error::quoting;
+use crate::error::misread;
 use crate::layer::{Allowance, decompress};
 use crate::manifest::Descriptor;
 use crate::{Digest, ImageError, Reference, blobs, parse_config};
@@ -39,7 +39,7 @@ impl Import<'_> {
                 what: self.source.display().to_string(),
                 problem: "its manifest.json is not that of a `docker save` archive".to_owned(),
                 fix: "make the archive anew".to_owned(),
-                source: Some(quoting(error)),
+                source: Some(misread(&error)),
             })?;
         let [image] = images.as_slice() else {
             let problem = format!("it holds {} images instead of one", images.len());

@@ -2,22 +2,27 @@
 
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axo_guest_proto::{
     GENERATION, HEADER_BYTES, Header, Hello, Kind, Message, Reply, Request, encode,
 };
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use super::AgentError;
+use crate::podman::{Ended, Held};
+use crate::transport::Crossing;
 
 /// How long the agent may take to answer, and for each frame it has begun.
 pub(super) const ANSWER: Duration = Duration::from_secs(30);
+/// How long a bridge that carries nothing more may take to say why.
+const WHY: Duration = Duration::from_secs(2);
+/// The status of a bridge that reaches nobody. Every other is podman's.
+const NOBODY: i32 = 1;
 
 /// Where an agent listens.
 #[derive(Clone, Debug)]
@@ -29,6 +34,8 @@ pub(crate) enum Endpoint {
         /// One component.
         name: &'static str,
     },
+    /// In the session, where podman makes a bridge for each connection.
+    Bridge(Crossing),
 }
 
 /// A connection whose request was sent.
@@ -40,7 +47,8 @@ pub(super) struct Connection {
 
 /// What the agent says.
 pub(super) struct Receiver {
-    stream: OwnedReadHalf,
+    stream: Box<dyn AsyncRead + Send + Sync + Unpin>,
+    bridge: Option<Held>,
     /// The frame that is being read: its header, and how much of that is there.
     header: [u8; HEADER_BYTES],
     header_filled: usize,
@@ -51,7 +59,9 @@ pub(super) struct Receiver {
 
 /// What is said to the agent.
 pub(super) struct Sender {
-    stream: OwnedWriteHalf,
+    stream: Box<dyn AsyncWrite + Send + Sync + Unpin>,
+    /// It lives as long as one of its ends is used.
+    _bridge: Option<Held>,
 }
 
 impl Endpoint {
@@ -65,37 +75,71 @@ impl Endpoint {
     /// Sends `request` over a new connection, whose hello is still to be heard: the agent sends it
     /// with its first reply, and replies to some requests only after their input.
     pub(super) async fn send(&self, request: &Request) -> Result<Connection, AgentError> {
-        let (read, write) = self.connect().await?;
-        let mut connection = Connection {
-            receiver: Receiver::new(read),
-            sender: Sender { stream: write },
-            version: String::new(),
-        };
+        let mut connection = self.connect().await?;
         // Before anything is said: what cannot be asked is our fault and not the agent's.
         let mut opening = Hello::new(env!("CARGO_PKG_VERSION"))
             .to_frame()
             .map_err(AgentError::Request)?;
         opening.extend(request.to_frame().map_err(AgentError::Request)?);
-        within(ANSWER, connection.sender.write(&opening)).await?;
-        Ok(connection)
+        match within(ANSWER, connection.sender.write(&opening)).await {
+            Ok(()) => Ok(connection),
+            Err(error) => Err(connection.receiver.why(error).await),
+        }
     }
 
-    async fn connect(&self) -> Result<(OwnedReadHalf, OwnedWriteHalf), AgentError> {
-        let Self::Socket { directory, name } = self;
-        // The address of a socket holds 107 bytes; through the open directory any path fits.
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = openat(CWD, directory, flags, Mode::empty())
-            .map_err(|e| AgentError::Unreachable(e.into()))?;
-        let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
-        let stream = timeout(ANSWER, UnixStream::connect(path))
-            .await
-            .map_err(|_| AgentError::Late(ANSWER))?
-            .map_err(AgentError::Unreachable)?;
-        Ok(stream.into_split())
+    async fn connect(&self) -> Result<Connection, AgentError> {
+        match self {
+            Self::Socket { directory, name } => {
+                let (read, write) = connect(directory, name).await?.into_split();
+                Ok(Connection::over(read, write, None))
+            }
+            Self::Bridge(crossing) => {
+                let bridge = within(ANSWER, crossing.bridge()).await?;
+                Ok(Connection::over(
+                    bridge.stdout,
+                    bridge.stdin,
+                    Some(bridge.held),
+                ))
+            }
+        }
     }
 }
 
+async fn connect(directory: &Path, name: &str) -> Result<UnixStream, AgentError> {
+    // The address of a socket holds 107 bytes; through the open directory any path fits.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat(CWD, directory, flags, Mode::empty())
+        .map_err(|e| AgentError::Unreachable(e.into()))?;
+    let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+    timeout(ANSWER, UnixStream::connect(path))
+        .await
+        .map_err(|_| AgentError::Late(ANSWER))?
+        .map_err(AgentError::Unreachable)
+}
+
 impl Connection {
+    fn over(
+        read: impl AsyncRead + Send + Sync + Unpin + 'static,
+        write: impl AsyncWrite + Send + Sync + Unpin + 'static,
+        bridge: Option<Held>,
+    ) -> Self {
+        Self {
+            receiver: Receiver {
+                stream: Box::new(read),
+                bridge: bridge.clone(),
+                header: [0; HEADER_BYTES],
+                header_filled: 0,
+                payload: Vec::new(),
+                payload_filled: 0,
+            },
+            sender: Sender {
+                stream: Box::new(write),
+                _bridge: bridge,
+            },
+            version: String::new(),
+        }
+    }
+
     /// The agent's version, for people.
     pub(super) fn version(&self) -> &str {
         &self.version
@@ -116,18 +160,26 @@ impl Connection {
 }
 
 impl Receiver {
-    const fn new(stream: OwnedReadHalf) -> Self {
-        Self {
-            stream,
-            header: [0; HEADER_BYTES],
-            header_filled: 0,
-            payload: Vec::new(),
-            payload_filled: 0,
+    /// What ended a connection of which nothing was heard: a bridge tells more than its pipes.
+    async fn why(&self, error: AgentError) -> AgentError {
+        let (Some(bridge), AgentError::Broken(_)) = (&self.bridge, &error) else {
+            return error;
+        };
+        match bridge.ended(WHY).await {
+            None | Some(Ended { code: Some(0), .. }) => error,
+            Some(Ended {
+                code: Some(NOBODY),
+                said,
+            }) => AgentError::Unreachable(io::Error::other(said)),
+            Some(Ended { said, .. }) => AgentError::NoBridge(said),
         }
     }
 
     pub(super) async fn hello(&mut self) -> Result<String, AgentError> {
-        let kind = self.frame(Some(ANSWER)).await?;
+        let kind = match self.frame(Some(ANSWER)).await {
+            Ok(kind) => kind,
+            Err(error) => return Err(self.why(error).await),
+        };
         if kind != Kind::Hello {
             return Err(AgentError::Unexpected { answer: "no Hello" });
         }

@@ -11,6 +11,11 @@ pub enum AgentError {
     /// Nobody listens.
     #[error("the session's agent cannot be reached; `axocoatl session ls` says what became of it")]
     Unreachable(#[source] io::Error),
+    /// Podman starts no bridge to it.
+    #[error(
+        "podman does not reach the session's agent: {0}; `axocoatl session ls` says what became of it"
+    )]
+    NoBridge(String),
     /// It takes too long.
     #[error("the session's agent did not answer within {} s; stop the session if it stays so", .0.as_secs())]
     Late(Duration),

@@ -1,5 +1,6 @@
 //! Files of a session, beneath a directory that the kernel does not let them leave.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axo_guest_proto::files::{
@@ -10,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::AgentError;
 use super::connection::{ANSWER, Connection, Endpoint, Receiver, within};
+use crate::directory::Identity;
 
 /// How long the listing of a tree may take.
 const LISTING: Duration = Duration::from_secs(600);
@@ -22,6 +24,8 @@ const MAX_LISTING_BYTES: usize = 64 << 20;
 pub struct Files {
     endpoint: Endpoint,
     root: Vec<u8>,
+    /// Directories of this host that sessions can write.
+    writable: Arc<[Identity]>,
 }
 
 /// What is in a directory.
@@ -39,8 +43,22 @@ pub struct Watcher {
 }
 
 impl Files {
-    pub(super) const fn new(endpoint: Endpoint, root: Vec<u8>) -> Self {
-        Self { endpoint, root }
+    pub(super) fn new(endpoint: Endpoint, root: Vec<u8>) -> Self {
+        Self {
+            endpoint,
+            root,
+            writable: Arc::default(),
+        }
+    }
+
+    /// The same on a host where sessions can write in these directories.
+    pub(crate) fn among(mut self, writable: Arc<[Identity]>) -> Self {
+        self.writable = writable;
+        self
+    }
+
+    pub(super) fn writable(&self) -> &[Identity] {
+        &self.writable
     }
 
     pub(super) fn root(&self) -> &[u8] {

@@ -20,6 +20,7 @@ use tokio::process::{Child, Command};
 use super::combination::Combination;
 use super::error::PodmanError;
 use super::excerpt::excerpt;
+use super::group::Group;
 use super::host::Host;
 
 /// Most that is read of each stream, in bytes. `podman info` says about 5 KiB, `podman inspect` of one
@@ -289,25 +290,47 @@ impl Call<'_> {
         excerpt(format!("{}{verb}", name.to_string_lossy()).as_bytes())
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "starting podman, and what it is installed and proved with, is this module's job"
-    )]
     fn start(&self) -> std::io::Result<Child> {
-        let mut command = Command::new(self.program);
-        command
-            .args(&self.options)
-            .args(&self.arguments)
-            .env_clear()
-            .envs(&self.environment)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+        let mut command = command(self.program, &self.options, &self.arguments);
+        command.envs(&self.environment).stdin(Stdio::null());
         confine(&mut command, self.pass.as_ref());
         let _occupied = occupy(self.pass.as_ref())?;
         command.spawn()
     }
+}
+
+/// Starts podman, to be spoken with over its streams.
+pub(super) fn spawn<A: AsRef<OsStr>>(
+    podman: &Podman,
+    arguments: impl IntoIterator<Item = A>,
+) -> std::io::Result<Child> {
+    let mut command = command(&podman.program, &podman.options, arguments);
+    command
+        .envs(podman.host.environment())
+        .stdin(Stdio::piped());
+    confine(&mut command, None);
+    command.spawn()
+}
+
+/// A program with its arguments, nothing of our environment, and its output heard here.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "starting podman, and what it is installed and proved with, is this module's job"
+)]
+fn command<A: AsRef<OsStr>>(
+    program: &Path,
+    options: &[OsString],
+    arguments: impl IntoIterator<Item = A>,
+) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(options)
+        .args(arguments)
+        .env_clear()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
 }
 
 /// Takes the numbers up to the one that a passed descriptor gets, so that nothing of the library's own
@@ -443,54 +466,4 @@ async fn read(
             Overflow::Refuse | Overflow::KeepEnd => {}
         }
     }
-}
-
-/// The process group of a program, which is killed when dropped.
-struct Group {
-    #[cfg(unix)]
-    leader: Option<rustix::process::Pid>,
-}
-
-#[cfg(unix)]
-impl Group {
-    fn of(child: &Child) -> Self {
-        let id = child.id().and_then(|id| i32::try_from(id).ok());
-        Self {
-            leader: id.and_then(rustix::process::Pid::from_raw),
-        }
-    }
-
-    fn disarm(mut self) {
-        self.leader = None;
-    }
-
-    fn ask_to_end(&self) {
-        self.signal(rustix::process::Signal::TERM);
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        if let Some(group) = self.leader {
-            // It fails where nothing of the group is left, which is what is wanted.
-            let _ = rustix::process::kill_process_group(group, signal);
-        }
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(rustix::process::Signal::KILL);
-    }
-}
-
-/// There are no groups: what Tokio kills is the program alone.
-#[cfg(not(unix))]
-impl Group {
-    fn of(_: &Child) -> Self {
-        Self {}
-    }
-
-    fn disarm(self) {}
-
-    fn ask_to_end(&self) {}
 }

@@ -15,6 +15,7 @@
 //! Nothing here changes the host but `ensure_ready`, `carry_out` and `fix`.
 #![warn(missing_docs)]
 
+mod attached;
 mod checks;
 mod classify;
 mod combination;
@@ -24,6 +25,7 @@ mod environment;
 mod error;
 mod excerpt;
 mod findings;
+mod group;
 mod host;
 mod limits;
 mod machine;
@@ -37,6 +39,7 @@ mod trial;
 mod ulimits;
 mod version;
 
+pub(crate) use attached::{Attached, Ended, Held};
 pub use combination::{CgroupManager, Combination, Root, Runtime, Ulimits};
 pub use command::{Output, Passed, Podman};
 pub use effect::{Effect, effect};

@@ -2,6 +2,8 @@
 //! Sessions as their callers meet them: real podman, a real agent, an image made of busybox.
 
 mod adoption;
+mod bridge;
+mod directory;
 mod files;
 mod job;
 mod kernel;

@@ -11,7 +11,7 @@ use axo_image::{Reference, Silent, Store};
 use axo_session::agent::proto::Status;
 use axo_session::agent::{ProcessEvent, Run};
 use axo_session::{
-    Finished, Session, SessionConfig, SessionError, SessionSpec, Sessions, State, admit,
+    Finished, Session, SessionConfig, SessionError, SessionSpec, Sessions, State, Transport, admit,
 };
 use tempfile::TempDir;
 
@@ -52,6 +52,7 @@ pub(crate) fn config_under(home: &Path, policy: Policy) -> SessionConfig {
         data: home.join("data"),
         runtime: home.join("run"),
         images: home.join("images"),
+        transport: Transport::here(),
         policy,
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axocoatl_isolation::sessions::{Devcontainer, SessionLimits, SessionSpec, admit};
 use axocoatl_isolation::{EnvGrant, Policy};
+use serde_json::json;
 
 use super::{Failed, look, sessions_by_policy};
 use crate::args;
@@ -16,12 +17,31 @@ use crate::progress::Bars;
 pub(super) async fn run(arguments: args::Create, printer: &Printer) -> Result<Exit, Failed> {
     let (sessions, mut policy) = sessions_by_policy()?;
     allow(&mut policy, &arguments);
-    let spec = spec(arguments, &policy)?;
+    let project = match &arguments.devcontainer {
+        Some(path) => {
+            Devcontainer::read(path).map_err(|error| Failed::CommandLine(Box::new(error)))?
+        }
+        None => Devcontainer::default(),
+    };
+    let not_used = project.not_used.clone();
+    if !not_used.is_empty() {
+        let all = not_used.join(", ");
+        printer.note(&format!("of the devcontainer.json is not used: {all}"));
+    }
+    let with_file = arguments.devcontainer.is_some();
+    let spec = spec(arguments, project, &policy)?;
     let admitted =
         admit(spec, &policy).map_err(axocoatl_isolation::sessions::SessionError::from)?;
     let session = sessions.create(&admitted, Arc::new(Bars::new())).await?;
     let record = session.record();
-    printer.result(|| look::json(&record), || record.called().to_owned());
+    let json = || {
+        let mut made = look::json(&record);
+        if with_file {
+            made["not_used"] = json!(not_used);
+        }
+        made
+    };
+    printer.result(json, || record.called().to_owned());
     Ok(Exit::Success)
 }
 
@@ -35,13 +55,11 @@ fn allow(policy: &mut Policy, arguments: &args::Create) {
     };
 }
 
-fn spec(arguments: args::Create, policy: &Policy) -> Result<SessionSpec, Failed> {
-    let from_file = match &arguments.devcontainer {
-        Some(path) => {
-            Devcontainer::read(path).map_err(|error| Failed::CommandLine(Box::new(error)))?
-        }
-        None => Devcontainer::default(),
-    };
+fn spec(
+    arguments: args::Create,
+    from_file: Devcontainer,
+    policy: &Policy,
+) -> Result<SessionSpec, Failed> {
     let image = arguments.image.or(from_file.image).ok_or_else(|| {
         Failed::command_line("the devcontainer.json names no image: add --image REF")
     })?;

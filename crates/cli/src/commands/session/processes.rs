@@ -97,12 +97,8 @@ pub(super) async fn logs(arguments: args::Logs, printer: &Printer) -> Result<Exi
     while let Some(event) = output.next().await? {
         streams.show(&event)?;
     }
-    if let Some((stdout, stderr)) = streams.kept() {
-        let process = arguments.process;
-        printer.line(
-            &json!({"process": process, "lost": lost, "stdout": stdout, "stderr": stderr})
-                .to_string(),
-        );
+    if let Some(told) = streams.answer(json!({"process": arguments.process, "lost": lost})) {
+        printer.line(&told.to_string());
     }
     Ok(Exit::Success)
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use axocoatl_isolation::sessions::ProcessEvent;
+use serde_json::{Value, json};
 
 use super::Failed;
 use crate::printer::Printer;
@@ -15,7 +16,16 @@ pub(super) struct Streams<'a> {
     stdout_shown: bool,
     stderr_shown: bool,
     /// With `--json`: the output is part of the answer.
-    kept: Option<(Vec<u8>, Vec<u8>)>,
+    kept: Option<Kept>,
+}
+
+/// What of a process's output is part of the answer.
+#[derive(Default)]
+struct Kept {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    /// Whether there was more.
+    cut: bool,
 }
 
 /// Most of each stream that `--json` answers with, in bytes.
@@ -35,8 +45,12 @@ impl<'a> Streams<'a> {
     pub(super) fn show(&mut self, event: &ProcessEvent<'_>) -> Result<(), Failed> {
         let failed = |error: io::Error| Failed::Terminal(Box::new(NotWritten(error)));
         match (event, &mut self.kept) {
-            (ProcessEvent::Output(bytes), Some((out, _))) => keep(out, bytes),
-            (ProcessEvent::Error(bytes), Some((_, err))) => keep(err, bytes),
+            (ProcessEvent::Output(bytes), Some(kept)) => {
+                kept.cut |= !keep(&mut kept.stdout, bytes, KEPT);
+            }
+            (ProcessEvent::Error(bytes), Some(kept)) => {
+                kept.cut |= !keep(&mut kept.stderr, bytes, KEPT);
+            }
             (ProcessEvent::Output(bytes), None) => {
                 write(&mut io::stdout().lock(), self.stdout_shown, bytes).map_err(failed)?;
             }
@@ -53,11 +67,19 @@ impl<'a> Streams<'a> {
         Ok(())
     }
 
-    /// What was kept for `--json`, as text.
-    pub(super) fn kept(&self) -> Option<(String, String)> {
-        let (out, err) = self.kept.as_ref()?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Some((text(out), text(err)))
+    /// Adds what was kept for `--json` to an answer, and gives that back. Without `--json` there is no
+    /// answer.
+    pub(super) fn answer(&self, mut told: Value) -> Option<Value> {
+        let kept = self.kept.as_ref()?;
+        let text = |bytes: &[u8]| json!(String::from_utf8_lossy(bytes));
+        told["stdout"] = text(&kept.stdout);
+        told["stderr"] = text(&kept.stderr);
+        told["cut"] = json!(kept.cut);
+        if kept.cut {
+            self.printer
+                .note("the answer has the first 64 MiB of the output; the rest is left out");
+        }
+        Some(told)
     }
 }
 
@@ -65,9 +87,11 @@ impl<'a> Streams<'a> {
 #[error("writing the process's output: {0}")]
 struct NotWritten(io::Error);
 
-fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
-    let room = KEPT - kept.len();
+/// Keeps what there is room for; whether that was all.
+fn keep(kept: &mut Vec<u8>, bytes: &[u8], most: usize) -> bool {
+    let room = most.saturating_sub(kept.len());
     kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    bytes.len() <= room
 }
 
 fn write(to: &mut impl Write, shown: bool, bytes: &[u8]) -> io::Result<()> {
@@ -77,4 +101,19 @@ fn write(to: &mut impl Write, shown: bool, bytes: &[u8]) -> io::Result<()> {
         to.write_all(bytes)?;
     }
     to.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keep;
+
+    #[test]
+    fn what_does_not_fit_is_cut_and_known() {
+        let mut kept = Vec::new();
+        assert!(keep(&mut kept, b"abc", 4));
+        assert!(keep(&mut kept, b"d", 4));
+        assert!(keep(&mut kept, b"", 4));
+        assert!(!keep(&mut kept, b"e", 4));
+        assert_eq!(kept, b"abcd");
+    }
 }

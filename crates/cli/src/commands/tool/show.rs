@@ -1,6 +1,6 @@
 //! `axocoatl tool show`: a tool as it is understood.
 
-use axocoatl_isolation::{Run, ToolSpec, overridden_in_bundle};
+use axocoatl_isolation::{CallError, Run, ToolSpec, overridden_in_bundle};
 use serde_json::json;
 
 use super::engine_for;
@@ -56,7 +56,11 @@ pub(super) fn run(text: &str, printer: &Printer) -> Exit {
         }
         match &placement {
             Ok(placement) => text.push_str(&format!("\n{placement}")),
-            Err(error) => text.push_str(&format!("\nrefused: {}", convert::chain(error))),
+            // It says itself that the tool is refused.
+            Err(error @ CallError::Denied(_)) => {
+                text.push_str(&format!("\n{}", convert::chain(error)));
+            }
+            Err(error) => text.push_str(&format!("\nit cannot run: {}", convert::chain(error))),
         }
         text
     });

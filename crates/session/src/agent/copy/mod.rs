@@ -1,0 +1,127 @@
+//! Copying files and directories between this host and a session, both ways.
+//!
+//! What comes out is hostile: names are single components, links are made and never followed, and
+//! the tree is written beneath an open directory that nothing of it can leave. So is what goes in, where
+//! the session can write there: it is read beneath an open directory, too. On the way to it no link is
+//! followed that a session can have made.
+
+mod inward;
+mod outward;
+mod place;
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{AgentError, Files};
+
+/// How much a copy out of a session may bring.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyLimits {
+    /// Files, directories and links.
+    pub entries: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+}
+
+impl Default for CopyLimits {
+    /// A million entries, 64 GiB.
+    fn default() -> Self {
+        Self {
+            entries: 1_000_000,
+            bytes: 64 << 30,
+        }
+    }
+}
+
+/// What a copy has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Regular files.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Symbolic links.
+    pub links: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Paths of what is none of these, and was left out.
+    pub skipped: Vec<PathBuf>,
+}
+
+impl Copied {
+    /// All that was met, what was left out too.
+    fn entries(&self) -> u64 {
+        self.files + self.directories + self.links + self.skipped.len() as u64
+    }
+}
+
+/// Hears how far a copy is.
+pub trait CopyProgress: Send {
+    /// After each file, and in between for large ones.
+    fn copied(&mut self, so_far: &Copied);
+}
+
+impl<F: FnMut(&Copied) + Send> CopyProgress for F {
+    fn copied(&mut self, so_far: &Copied) {
+        self(so_far);
+    }
+}
+
+/// Why a copy failed. What was copied before stays.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The session's side.
+    #[error("{} in the session", .path.display())]
+    Session {
+        /// In the session.
+        path: PathBuf,
+        /// Why.
+        source: AgentError,
+    },
+    /// Our side.
+    #[error("{} on this host", .path.display())]
+    Host {
+        /// On this host.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A name that no file can have.
+    #[error("the session lists a file {0:?}, which is no path beneath its directory")]
+    BadName(PathBuf),
+    /// Led elsewhere.
+    #[error(
+        "{0} on this host is a link in a directory that a session can write; name the place that it leads to, if that is meant"
+    )]
+    Led(PathBuf),
+    /// A target of this host that names nothing.
+    #[error("{0} of this host does not name what is to be made: write ./NAME")]
+    NoName(PathBuf),
+    /// More than allowed.
+    #[error("there is more than {entries} entries or {bytes} bytes to copy: copy less at a time")]
+    TooMuch {
+        /// Entries allowed.
+        entries: u64,
+        /// Bytes allowed.
+        bytes: u64,
+    },
+    /// Neither file, directory nor link.
+    #[error("{0} is neither a file nor a directory")]
+    NotCopied(PathBuf),
+}
+
+impl Files {
+    /// What the session's side came to.
+    fn ours<T>(&self, path: &Path, result: Result<T, AgentError>) -> Result<T, CopyError> {
+        result.map_err(|source| CopyError::Session {
+            path: Path::new(OsStr::from_bytes(self.root())).join(path),
+            source,
+        })
+    }
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}

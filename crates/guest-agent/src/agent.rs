@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::process::Table;
 use crate::surroundings::{Surroundings, give_memory_back};
+use crate::tool::Slot;
 
 /// Most connections at once. A further one is closed at once.
 pub(crate) const MAX_CONNECTIONS: usize = 4096;
@@ -19,6 +20,8 @@ const CROWD: usize = 64;
 /// The agent.
 pub(crate) struct Agent {
     pub(crate) table: Table,
+    pub(crate) tool: Slot,
+    standing: Standing,
     pub(crate) surroundings: Surroundings,
     pub(crate) started: Instant,
     connections: Cell<usize>,
@@ -30,6 +33,15 @@ pub(crate) struct Agent {
     end_asked: Notify,
 }
 
+/// What the agent is where it runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// A process among others.
+    Guest,
+    /// The first process of a machine, which is all ours.
+    Machine,
+}
+
 /// Why and how the agent ends.
 #[derive(Clone, Debug)]
 pub(crate) struct End {
@@ -39,9 +51,11 @@ pub(crate) struct End {
 }
 
 impl Agent {
-    pub(crate) fn new(surroundings: Surroundings) -> Self {
+    pub(crate) fn new(surroundings: Surroundings, tool: Slot, standing: Standing) -> Self {
         Self {
             table: Table::default(),
+            tool,
+            standing,
             surroundings,
             started: Instant::now(),
             connections: Cell::new(0),
@@ -50,6 +64,10 @@ impl Agent {
             ending: RefCell::new(None),
             end_asked: Notify::new(),
         }
+    }
+
+    pub(crate) fn is_of_machine(&self) -> bool {
+        self.standing == Standing::Machine
     }
 
     /// Counts a connection as long as what is returned lives; none if there are too many.

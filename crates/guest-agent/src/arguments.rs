@@ -1,13 +1,18 @@
 //! The command line.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::idle::Times;
+use crate::tool::Site;
+
 const USAGE: &str =
     "usage: axo-guest-agent serve --socket PATH | --fd NUMBER [--idle SECONDS] [--total SECONDS]
+                             [--runner PATH --image DIRECTORY [--files DIRECTORY]]
+       axo-guest-agent init
        axo-guest-agent bridge --socket PATH
        axo-guest-agent probe NONCE
        axo-guest-agent --version";
@@ -17,6 +22,8 @@ const USAGE: &str =
 pub(crate) enum Command {
     /// Answer on a socket.
     Serve(Serve),
+    /// Be the first process of a machine.
+    Init,
     /// Connect standard input and output with a socket.
     Bridge { socket: PathBuf },
     /// Write a line: a version, or the nonce of a host that asks whether programs run here.
@@ -28,10 +35,10 @@ pub(crate) enum Command {
 pub(crate) struct Serve {
     /// Where.
     pub(crate) listen: Listen,
-    /// Ends when no connection was open for this long.
-    pub(crate) idle: Option<Duration>,
-    /// Ends at this age.
-    pub(crate) total: Option<Duration>,
+    /// Until when.
+    pub(crate) times: Times,
+    /// What a tool is made of, where one can be prepared.
+    pub(crate) site: Option<Site>,
 }
 
 /// Where to listen.
@@ -55,6 +62,12 @@ impl fmt::Display for Listen {
 impl Command {
     pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
         let mut words = arguments;
+        // The kernel calls the first process by its path, and gives it whatever it did not
+        // understand of its own command line.
+        let program = words.next().map(PathBuf::from);
+        if program.is_some_and(|program| program.file_name() == Some(OsStr::new("init"))) {
+            return Ok(Self::Init);
+        }
         let verb = words.next().and_then(|word| word.into_string().ok());
         match verb.as_deref() {
             Some("--version") => Ok(Self::Say(version().to_owned())),
@@ -62,12 +75,17 @@ impl Command {
                 (Some(Ok(nonce)), None) => Ok(Self::Say(nonce)),
                 _ => Err(USAGE.into()),
             },
+            Some("init") if words.next().is_none() => Ok(Self::Init),
             Some("serve") => options(words).map(Self::Serve),
             Some("bridge") => match options(words)? {
                 Serve {
                     listen: Listen::Path(socket),
-                    idle: None,
-                    total: None,
+                    times:
+                        Times {
+                            idle: None,
+                            total: None,
+                        },
+                    site: None,
                 } => Ok(Self::Bridge { socket }),
                 _ => Err(USAGE.into()),
             },
@@ -77,21 +95,34 @@ impl Command {
 }
 
 fn options(mut words: impl Iterator<Item = OsString>) -> Result<Serve, String> {
-    let (mut listen, mut idle, mut total) = (None, None, None);
+    let (mut listen, mut times) = (None, Times::default());
+    let (mut runner, mut image, mut files) = (None, None, None);
     while let Some(name) = words.next() {
         let value = words.next().ok_or(USAGE)?;
         match name.to_str() {
             Some("--socket") if !value.is_empty() => listen = Some(Listen::Path(value.into())),
             Some("--fd") => listen = Some(Listen::Descriptor(descriptor(&value)?)),
-            Some("--idle") => idle = Some(seconds(&value)?),
-            Some("--total") => total = Some(seconds(&value)?),
+            Some("--idle") => times.idle = Some(seconds(&value)?),
+            Some("--total") => times.total = Some(seconds(&value)?),
+            Some("--runner") => runner = Some(PathBuf::from(value)),
+            Some("--image") => image = Some(PathBuf::from(value)),
+            Some("--files") => files = Some(PathBuf::from(value)),
             _ => return Err(USAGE.into()),
         }
     }
+    let site = match (runner, image, files) {
+        (Some(runner), Some(image), files) => Some(Site {
+            runner,
+            image,
+            files,
+        }),
+        (None, None, None) => None,
+        _ => return Err(USAGE.into()),
+    };
     Ok(Serve {
         listen: listen.ok_or(USAGE)?,
-        idle,
-        total,
+        times,
+        site,
     })
 }
 
@@ -122,7 +153,18 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Command, String> {
-        Command::parse(line.split_whitespace().map(OsString::from))
+        called("axo-guest-agent", line)
+    }
+
+    fn called(program: &str, line: &str) -> Result<Command, String> {
+        let words = [program].into_iter().chain(line.split_whitespace());
+        Command::parse(words.map(OsString::from))
+    }
+
+    #[test]
+    fn the_kernel_calls_the_first_process_by_its_path() {
+        assert_eq!(called("/init", "unknown=1 serve").unwrap(), Command::Init);
+        assert!(called("/sbin/initial", "").is_err());
     }
 
     #[test]
@@ -131,16 +173,32 @@ mod tests {
             parse("serve --socket /run/a.sock --idle 60").unwrap(),
             Command::Serve(Serve {
                 listen: Listen::Path("/run/a.sock".into()),
-                idle: Some(Duration::from_secs(60)),
-                total: None
+                times: Times {
+                    idle: Some(Duration::from_secs(60)),
+                    total: None
+                },
+                site: None
             })
         );
+        assert_eq!(
+            parse("serve --runner /r --socket s --image /i --files /f").unwrap(),
+            Command::Serve(Serve {
+                listen: Listen::Path("s".into()),
+                times: Times::default(),
+                site: Some(Site {
+                    runner: "/r".into(),
+                    image: "/i".into(),
+                    files: Some("/f".into())
+                })
+            })
+        );
+        assert_eq!(parse("init").unwrap(), Command::Init);
         assert_eq!(
             parse("serve --fd 3").unwrap(),
             Command::Serve(Serve {
                 listen: Listen::Descriptor(3),
-                idle: None,
-                total: None
+                times: Times::default(),
+                site: None
             })
         );
         assert_eq!(parse("probe abc").unwrap(), Command::Say("abc".into()));
@@ -156,6 +214,11 @@ mod tests {
             "serve --fd 2",
             "serve --fd x",
             "bridge --fd 3",
+            "bridge --socket s --runner /r --image /i",
+            "serve --socket s --runner /r",
+            "serve --socket s --image /i",
+            "serve --socket s --files /f",
+            "init now",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

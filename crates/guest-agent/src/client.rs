@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use axo_guest_proto::{Code, Failure, HEADER_BYTES, Header, Kind, Message as _, Reply};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +15,9 @@ const READ_AHEAD: usize = 4096;
 
 /// Memory taken for a payload before its bytes are there.
 const FIRST_BYTES: usize = 64 << 10;
+
+/// How long a client may neither take nor send anything of a file or a tool.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// Why an operation did not come to its end.
 #[derive(Debug)]
@@ -136,6 +140,19 @@ impl Writer {
     pub(crate) async fn send(&mut self, reply: &Reply) -> io::Result<()> {
         self.put(reply);
         self.flush().await
+    }
+}
+
+/// As long as the client takes part.
+pub(crate) async fn with_client<T, E: Into<Broken>>(
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, Broken> {
+    match tokio::time::timeout(STALLED, work).await {
+        Ok(done) => done.map_err(Into::into),
+        Err(_) => {
+            let why = format!("the client did nothing for {} s", STALLED.as_secs());
+            Err(Failure::new(Code::Stalled, None, why).into())
+        }
     }
 }
 

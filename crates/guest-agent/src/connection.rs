@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::agent::{Agent, End, Open};
 use crate::arguments::version;
 use crate::client::{self, Broken, Reader, Writer, invalid, malformed};
-use crate::{files, metrics, process};
+use crate::{files, metrics, process, renew, tool};
 
 /// How long a client may take to say what it wants, in all.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
@@ -92,6 +92,12 @@ async fn carry_out(
                 grace: Duration::from_millis(grace_millis),
             });
             return Ok(());
+        }
+        Request::PrepareTool(wanted) => return tool::prepare(agent, wanted, reader, writer).await,
+        Request::RunTool(wanted) => return tool::run(agent, wanted, reader, writer).await,
+        Request::Renew(wanted) => {
+            renew::renew(agent, &wanted)?;
+            Reply::Done
         }
         change => files::at_once(change).await?,
     };

@@ -20,6 +20,7 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Ends all processes: as PID 1 really all, otherwise those that it started.
 pub(crate) async fn all(agent: &Rc<Agent>, grace: Duration) {
+    agent.tool.clear();
     for (signal, time) in [(Signal::TERM, grace), (Signal::KILL, KILLED)] {
         if reap(agent) == Children::None {
             break;

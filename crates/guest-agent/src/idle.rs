@@ -10,7 +10,16 @@ use crate::agent::{Agent, End};
 /// What processes are given that nobody waits for.
 const GRACE: Duration = Duration::from_secs(5);
 
-pub(crate) async fn watch(agent: Rc<Agent>, idle: Option<Duration>, total: Option<Duration>) {
+/// When it ends; none is never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// When no connection was open for this long.
+    pub(crate) idle: Option<Duration>,
+    /// At this age.
+    pub(crate) total: Option<Duration>,
+}
+
+pub(crate) async fn watch(agent: Rc<Agent>, Times { idle, total }: Times) {
     loop {
         let now = Instant::now();
         let age = total.map(|total| (agent.started + total, total, "running"));

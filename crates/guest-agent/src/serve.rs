@@ -1,24 +1,20 @@
 //! Answering on a socket.
 
-use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
-use std::os::unix::net::UnixListener as StdListener;
-use std::path::{Path, PathBuf};
+use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
-use std::{fs, io};
 
 use rustix::fs::Mode;
-use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::net::AddressFamily;
-use rustix::net::sockopt::{socket_acceptconn, socket_domain};
 use rustix::process::umask;
-use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::agent::{Agent, End};
+use crate::agent::{Agent, End, Standing};
 use crate::arguments::{Listen, Serve};
+use crate::idle::Times;
+use crate::listener::Listener;
+use crate::tool::Slot;
 use crate::{connection, end, idle, reap, say, surroundings};
 
 /// Threads for files. They wait for disks, and hold nothing of a connection between its chunks.
@@ -38,20 +34,13 @@ pub(crate) fn run(options: &Serve) -> ExitCode {
         Listen::Descriptor(number) => Some(number),
         Listen::Path(_) => None,
     });
-    umask(MASK);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(FILE_THREADS)
-        .thread_stack_size(FILE_THREAD_STACK)
-        .build();
-    let served = runtime.and_then(|runtime| {
-        let agent = Rc::new(Agent::new(surroundings));
-        let served = LocalSet::new().block_on(&runtime, serve(agent, options));
-        // A thread that waits for a dead disk does not hold up the end.
-        runtime.shutdown_background();
-        served
-    });
-    match served {
+    let slot = Slot::new(options.site.clone());
+    let agent = Agent::new(surroundings, slot, Standing::Guest);
+    let listen = || match &options.listen {
+        Listen::Path(path) => Listener::bind(path),
+        Listen::Descriptor(number) => Listener::given(*number),
+    };
+    match until_the_end(agent, listen, options.times) {
         Ok(why) => {
             say(&why);
             ExitCode::SUCCESS
@@ -63,21 +52,39 @@ pub(crate) fn run(options: &Serve) -> ExitCode {
     }
 }
 
-/// Serves until there is a reason to end, and says it.
-async fn serve(agent: Rc<Agent>, options: &Serve) -> io::Result<String> {
+/// Serves until there is a reason to end, and answers it.
+pub(crate) fn until_the_end(
+    agent: Agent,
+    listen: impl FnOnce() -> io::Result<Listener>,
+    times: Times,
+) -> io::Result<String> {
+    umask(MASK);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(FILE_THREADS)
+        .thread_stack_size(FILE_THREAD_STACK)
+        .build()?;
+    let served = LocalSet::new().block_on(&runtime, serve(Rc::new(agent), listen, times));
+    // A thread that waits for a dead disk does not hold up the end.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(
+    agent: Rc<Agent>,
+    listen: impl FnOnce() -> io::Result<Listener>,
+    times: Times,
+) -> io::Result<String> {
     let reaper = reap::Reaper::new()?;
     spawn_local(reaper.run(Rc::clone(&agent)));
     end_at_signals(&agent)?;
-    let socket = match &options.listen {
-        Listen::Path(path) => Socket::bind(path)?,
-        Listen::Descriptor(number) => Socket::given(*number)?,
-    };
-    spawn_local(idle::watch(Rc::clone(&agent), options.idle, options.total));
+    let listener = listen()?;
+    spawn_local(idle::watch(Rc::clone(&agent), times));
     let end = tokio::select! {
-        failed = accept(&agent, &socket.listener) => return Err(failed),
+        failed = accept(&agent, &listener) => return Err(failed),
         end = agent.ending() => end,
     };
-    drop(socket);
+    drop(listener);
     end::all(&agent, end.grace).await;
     Ok(end.why)
 }
@@ -101,10 +108,10 @@ fn end_at_signals(agent: &Rc<Agent>) -> io::Result<()> {
 }
 
 /// Accepts for ever, or until the listener fails.
-async fn accept(agent: &Rc<Agent>, listener: &UnixListener) -> io::Error {
+async fn accept(agent: &Rc<Agent>, listener: &Listener) -> io::Error {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 if let Some(open) = agent.admit() {
                     spawn_local(connection::serve(Rc::clone(agent), stream, open));
                 }
@@ -128,68 +135,4 @@ fn is_passing(e: &io::Error) -> bool {
                 | libc::EINTR
         )
     )
-}
-
-/// A listening socket. One that we made is removed with this.
-struct Socket {
-    listener: UnixListener,
-    path: Option<PathBuf>,
-}
-
-impl Socket {
-    /// Bound by another name first and renamed: whoever finds the socket can connect to it, nobody
-    /// but our user, and one that a dead agent left is replaced.
-    fn bind(path: &Path) -> io::Result<Self> {
-        let mut fresh = path.as_os_str().to_owned();
-        fresh.push(format!(".{}", std::process::id()));
-        let fresh = PathBuf::from(fresh);
-        match fs::remove_file(&fresh) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        umask(Mode::from_raw_mode(0o177));
-        let listener = StdListener::bind(&fresh);
-        umask(MASK);
-        let listener = listener?;
-        listener.set_nonblocking(true)?;
-        if let Err(e) = fs::rename(&fresh, path) {
-            let _ = fs::remove_file(&fresh);
-            return Err(e);
-        }
-        Ok(Self {
-            listener: UnixListener::from_std(listener)?,
-            path: Some(path.to_owned()),
-        })
-    }
-}
-
-impl Socket {
-    #[expect(unsafe_code, reason = "a number is all that was given")]
-    fn given(number: RawFd) -> io::Result<Self> {
-        // SAFETY: `settle` has left this descriptor alone, and nothing else takes it. A number that
-        // is none of a descriptor fails here first.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-        fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
-        let listening =
-            socket_acceptconn(borrowed)? && socket_domain(borrowed)? == AddressFamily::UNIX;
-        if !listening {
-            let why = "no listening Unix socket";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-        // SAFETY: as above; it is open, and owned from here on.
-        let listener = StdListener::from(unsafe { OwnedFd::from_raw_fd(number) });
-        listener.set_nonblocking(true)?;
-        Ok(Self {
-            listener: UnixListener::from_std(listener)?,
-            path: None,
-        })
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            let _ = fs::remove_file(path);
-        }
-    }
 }

@@ -37,5 +37,11 @@ pub const DEFAULT_RETAIN: u64 = 1 << 20;
 /// Fewest bytes that the agent works with: less asked for is this.
 pub const MIN_RETAIN: u64 = 64 << 10;
 
+/// Longest message to the runner of a tool, in bytes: what it takes in one packet.
+pub const MAX_RUNNER_BYTES: usize = 160 << 10;
+
+/// Longest message of the runner about the end of a tool, in bytes.
+pub const MAX_EXITED_BYTES: usize = 4096;
+
 /// How deep a listing goes at most, in directories.
 pub const MAX_LIST_DEPTH: u32 = 64;

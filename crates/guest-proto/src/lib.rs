@@ -6,7 +6,7 @@
 //! ```text
 //! client ──Hello, Request────────▶ agent
 //!        ◀─Hello, Reply───────────
-//!        ──Input…, Steering…─────▶        only a started or attached process, and Input of a file
+//!        ──Input…, Steering…─────▶        only a started or attached process; Input of a file or tool
 //!        ◀─Output…, Error…, Reply─        until the last reply; then the agent closes
 //! ```
 //!
@@ -31,6 +31,7 @@ mod message;
 mod process;
 mod reply;
 mod request;
+mod tool;
 
 pub use frame::{Frame, HEADER_BYTES, Header, Kind, MAX_PAYLOAD, encode};
 pub use hello::{GENERATION, Hello};
@@ -41,3 +42,4 @@ pub use process::{
 };
 pub use reply::{Code, Disk, Failure, Metrics, Reply};
 pub use request::Request;
+pub use tool::{PrepareTool, Renew, RunTool, Stopped, ToolEnded};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{Entry, Event, Stat};
 use crate::message::{Message, at_most, path};
-use crate::{Exited, Kind, ProcessId, ProcessInfo, ProtocolError, bounds};
+use crate::{Exited, Kind, ProcessId, ProcessInfo, ProtocolError, ToolEnded, bounds};
 
 /// From the agent. Which of them answer which request stands at [`Request`](crate::Request).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,10 @@ pub enum Reply {
     Done,
     /// It was not done, or not to its end. Always the last reply.
     Failed(Failure),
+    /// The tool has its input, and runs.
+    ToolStarted,
+    /// It has ended; all that is told of its output was told.
+    ToolEnded(ToolEnded),
 }
 
 impl Message for Reply {
@@ -85,6 +89,7 @@ impl Message for Reply {
             Self::Failed(failure) => {
                 at_most("message", failure.message.len(), bounds::MAX_TEXT_BYTES)
             }
+            Self::ToolEnded(ended) => ended.check(),
             Self::Started { .. }
             | Self::Gap { .. }
             | Self::Exited(_)
@@ -92,7 +97,8 @@ impl Message for Reply {
             | Self::Written { .. }
             | Self::Watching
             | Self::Metrics(_)
-            | Self::Done => Ok(()),
+            | Self::Done
+            | Self::ToolStarted => Ok(()),
         }
     }
 }
@@ -210,4 +216,10 @@ pub enum Code {
     Stalled,
     /// The kernel failed otherwise: see the errno.
     Io,
+    /// No tool is prepared.
+    NoTool,
+    /// The tool's memory limit leaves no room to make its container.
+    NoMemory,
+    /// The tool's container could not be made, or its runner failed.
+    NoContainer,
 }

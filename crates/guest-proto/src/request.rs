@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::files::{self, List, MakeDirectory, MakeLink, Move, Place, Read, Write};
 use crate::message::{Message, path};
 use crate::process::signal;
-use crate::{Attach, Kind, ProcessId, ProtocolError, Size, Start};
+use crate::{Attach, Kind, PrepareTool, ProcessId, ProtocolError, Renew, RunTool, Size, Start};
 
 /// One operation: the whole of a connection. Each says with which replies it goes well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +87,13 @@ pub enum Request {
         /// Time between `SIGTERM` and `SIGKILL`, in milliseconds.
         grace_millis: u64,
     },
+    /// `Done`: it waits. A machine that has, or had, a tool refuses.
+    PrepareTool(PrepareTool),
+    /// `ToolStarted` after the last input, then output; then `ToolEnded`, the output file as output,
+    /// and `Done`.
+    RunTool(RunTool),
+    /// `Done`. Refused where the agent is not the first process of a machine.
+    Renew(Renew),
 }
 
 impl Message for Request {
@@ -121,6 +128,9 @@ impl Message for Request {
                 place.check()
             }
             Self::Metrics { path: of } => path(of),
+            Self::PrepareTool(tool) => tool.check(),
+            Self::RunTool(tool) => tool.check(),
+            Self::Renew(renew) => renew.check(),
         }
     }
 }

@@ -7,8 +7,8 @@ use axo_guest_proto::files::{
 };
 use axo_guest_proto::{
     Attach, Code, Disk, Exited, Failure, Frame, GENERATION, Hello, Kind, Lifetime, Limits, Message,
-    Metrics, Position, ProcessId, ProcessInfo, Reply, Request, Size, Start, State, Status,
-    Steering, Usage, User, encode,
+    Metrics, Position, PrepareTool, ProcessId, ProcessInfo, Renew, Reply, Request, RunTool, Size,
+    Start, State, Status, Steering, Stopped, ToolEnded, Usage, User, bounds, encode,
 };
 use proptest::prelude::*;
 
@@ -54,6 +54,31 @@ fn what_was_frozen_is_read_and_written_again() {
             _ => encode(kind, payload),
         };
         assert_eq!(again.unwrap(), frame, "{name}");
+    }
+}
+
+#[test]
+fn a_tool_that_is_too_large_and_a_seed_that_is_not_of_64_bytes_are_refused() {
+    let prepare = |bytes| PrepareTool {
+        prepare: vec![b' '; bytes],
+        files: false,
+    };
+    let run = |bytes| RunTool {
+        launch: vec![b' '; bytes],
+        output_limit: 0,
+        wall_millis: 0,
+    };
+    let most = bounds::MAX_RUNNER_BYTES;
+    for (request, passes) in [
+        (Request::PrepareTool(prepare(most)), true),
+        (Request::PrepareTool(prepare(most + 1)), false),
+        (Request::RunTool(run(most)), true),
+        (Request::RunTool(run(most + 1)), false),
+        (Request::Renew(renew(64)), true),
+        (Request::Renew(renew(63)), false),
+        (Request::Renew(renew(65)), false),
+    ] {
+        assert_eq!(request.to_frame().is_ok(), passes, "{request:?}");
     }
 }
 
@@ -202,6 +227,9 @@ fn request_name(request: &Request) -> &'static str {
         Request::Watch { .. } => "Watch",
         Request::Metrics { .. } => "Metrics",
         Request::Shutdown { .. } => "Shutdown",
+        Request::PrepareTool(_) => "PrepareTool",
+        Request::RunTool(_) => "RunTool",
+        Request::Renew(_) => "Renew",
     }
 }
 
@@ -221,6 +249,8 @@ fn reply_name(reply: &Reply) -> &'static str {
         Reply::Metrics(_) => "Metrics",
         Reply::Done => "Done",
         Reply::Failed(_) => "Failed",
+        Reply::ToolStarted => "ToolStarted",
+        Reply::ToolEnded(_) => "ToolEnded",
     }
 }
 
@@ -356,10 +386,27 @@ fn requests() -> Vec<(String, Request)> {
                 path: b"/work".to_vec(),
             },
             Request::Shutdown { grace_millis: 5000 },
+            Request::PrepareTool(PrepareTool {
+                prepare: b"{}".to_vec(),
+                files: true,
+            }),
+            Request::RunTool(RunTool {
+                launch: b"{}".to_vec(),
+                output_limit: 1 << 20,
+                wall_millis: 10_000,
+            }),
+            Request::Renew(renew(Renew::SEED_BYTES)),
         ]
         .map(plain),
     );
     all
+}
+
+fn renew(seed_bytes: usize) -> Renew {
+    Renew {
+        now_nanos: 1_700_000_000_000_000_000,
+        seed: vec![7; seed_bytes],
+    }
 }
 
 /// The variant's name.
@@ -447,7 +494,22 @@ fn replies() -> Vec<(String, Reply)> {
             }),
         })),
         plain(Reply::Done),
+        plain(Reply::ToolStarted),
     ];
+    for (stopped, output) in [
+        (None, Some(300)),
+        (Some(Stopped::TimedOut), None),
+        (Some(Stopped::OutputLimit), None),
+    ] {
+        let ended = ToolEnded {
+            exited: b"{}".to_vec(),
+            stopped,
+            wall_micros: 400,
+            output,
+        };
+        let detail = stopped.map_or_else(String::new, |stopped| format!(".{stopped:?}"));
+        all.push((detail, Reply::ToolEnded(ended)));
+    }
     for kind in [
         FileKind::File,
         FileKind::Directory,
@@ -506,6 +568,9 @@ fn replies() -> Vec<(String, Reply)> {
         Code::NoSpace,
         Code::Stalled,
         Code::Io,
+        Code::NoTool,
+        Code::NoMemory,
+        Code::NoContainer,
     ] {
         all.push((
             format!(".{code:?}"),

@@ -8,8 +8,8 @@ use rustix::fs::{Dir, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::beneath::root_of;
-use super::{at_place, in_thread, stat, with_client};
-use crate::client::{Broken, Reader, Writer};
+use super::{at_place, in_thread, stat};
+use crate::client::{Broken, Reader, Writer, with_client};
 
 /// Entries of one reply.
 const BATCH: usize = 256;

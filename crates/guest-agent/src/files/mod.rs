@@ -11,8 +11,6 @@ mod stat;
 mod watch;
 mod write;
 
-use std::time::Duration;
-
 use axo_guest_proto::files::Place;
 use axo_guest_proto::{Code, Failure, Reply, Request};
 use rustix::io::Errno;
@@ -23,9 +21,6 @@ pub(crate) use list::list;
 pub(crate) use read::read;
 pub(crate) use watch::watch;
 pub(crate) use write::write;
-
-/// How long a client may neither take nor send anything of a file.
-const STALLED: Duration = Duration::from_secs(60);
 
 /// What is done at once, and answered with one reply.
 pub(crate) async fn at_once(request: Request) -> Result<Reply, Broken> {
@@ -48,19 +43,6 @@ pub(crate) async fn in_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| Failure::new(Code::Ending, None, "the sandbox is ending"))
-}
-
-/// As long as the client takes part.
-async fn with_client<T, E: Into<Broken>>(
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T, Broken> {
-    match tokio::time::timeout(STALLED, work).await {
-        Ok(done) => done.map_err(Into::into),
-        Err(_) => {
-            let why = format!("the client did nothing for {} s", STALLED.as_secs());
-            Err(Failure::new(Code::Stalled, None, why).into())
-        }
-    }
 }
 
 /// Why something could not be done with a path.

@@ -9,8 +9,8 @@ use axo_guest_proto::{Code, Failure, Kind, Reply};
 use rustix::fs::{Mode, OFlags};
 
 use super::beneath::{Root, root_of};
-use super::{at_place, in_thread, stat, with_client};
-use crate::client::{Broken, Reader, Writer, put_header};
+use super::{at_place, in_thread, stat};
+use crate::client::{Broken, Reader, Writer, put_header, with_client};
 
 /// Bytes of one frame.
 const CHUNK: usize = 128 << 10;

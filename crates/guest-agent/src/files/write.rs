@@ -14,8 +14,8 @@ use rustix::io::Errno;
 
 use super::beneath::{Root, fresh_name, give, root_of};
 use super::read::{NotOpened, errno, not_file, regular};
-use super::{at_place, in_thread, stat, with_client};
-use crate::client::{Broken, Reader, Writer, invalid};
+use super::{at_place, in_thread, stat};
+use crate::client::{Broken, Reader, Writer, invalid, with_client};
 
 /// Mode of a new file, if the client says none.
 const MODE: u32 = 0o644;

@@ -1,0 +1,20 @@
+//! A machine's one tool: its container is made, waits, runs, and its end is told.
+//!
+//! ```text
+//! (nothing) ──prepare.rs──▶ Prepared ──run.rs──▶ Running ──▶ (ended)
+//! ```
+//!
+//! The container is the runner's, which is a process of its own, the very same as on tier oci: its
+//! socket is all that holds it. Whoever drops one of these states closes that, and the runner ends
+//! whatever there is of the container. What the tool writes comes through two pipes that are read no
+//! faster than the host takes it, and no further than their limit.
+
+mod prepare;
+mod run;
+mod runner;
+mod slot;
+mod streams;
+
+pub(crate) use prepare::prepare;
+pub(crate) use run::run;
+pub(crate) use slot::{Site, Slot};

@@ -8,4 +8,5 @@ mod processes;
 mod protocol;
 mod support;
 mod terminals;
+mod tools;
 mod watch;

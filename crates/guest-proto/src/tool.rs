@@ -11,6 +11,10 @@
 //! A machine has one tool, ever. A prepared one needs no connection, and lives on in a snapshot of
 //! the machine that is restored, where every connection has ended; one that runs ends with its
 //! connection.
+//!
+//! The kernel of a restored machine ends its connections when it comes to it, and may take a very
+//! first one of the new host along. So [`Renew`] comes first, and a host whose connection ends
+//! without an answer to it asks again: renewing twice is renewing.
 
 use std::fmt;
 

@@ -3,6 +3,7 @@
 
 mod ends;
 mod files;
+mod machine;
 mod output;
 mod processes;
 mod protocol;

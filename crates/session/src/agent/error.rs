@@ -76,6 +76,8 @@ impl AgentError {
             Reply::Events(_) => "Events",
             Reply::Metrics(_) => "Metrics",
             Reply::Done => "Done",
+            Reply::ToolStarted => "ToolStarted",
+            Reply::ToolEnded(_) => "ToolEnded",
         };
         Self::Unexpected { answer }
     }

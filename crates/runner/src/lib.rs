@@ -13,13 +13,26 @@
 //!        ─(closes)──▶          whatever there is of the sandbox ends, at any time
 //! ```
 //!
+//! A microVM is started in one step, and told what to do by its own API:
+//!
+//! ```text
+//! engine ──Machine──▶ runner       cgroup, jail, and Firecracker in it
+//!        ◀─MachineRuns─            with the jail's root directory, where the API's socket is
+//!        ◀─MachineEnded─           how it ended and what it used
+//!        ─(closes)──▶              whatever there is of it ends, at any time
+//! ```
+//!
 //! This library is the protocol, which both sides link. The supervisor itself is the binary.
 #![warn(missing_docs)]
 
+mod kvm;
+mod machine;
 mod packet;
 mod protocol;
 mod stage;
 
+pub use kvm::{KvmFault, TRY_KVM};
+pub use machine::{API_SOCKET, JAILER_DONE, JailFile, MachineEnded, PrepareMachine};
 pub use packet::{MAX_DESCRIPTORS, MAX_PACKET_BYTES, PacketError, receive, send};
 pub use protocol::{
     Bind, Cgroup, CgroupDirectory, CgroupSetting, Exited, Fault, IdMap, IdRange, LEFT_SOMETHING,

@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::{MachineEnded, PrepareMachine};
+
 /// From the engine.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// Make a container. With it come, in this order, the ends of the tool's standard output and
     /// error that it writes to, its root file system, and the source of each of [`Prepare::binds`].
     Prepare(Box<Prepare>),
+    /// Start a microVM in its jail. What comes with it is said there.
+    Machine(Box<PrepareMachine>),
     /// Run the tool.
     Start(Launch),
     /// End it.
@@ -25,6 +29,11 @@ pub enum Reply {
     Started,
     /// It ended. With it comes the output file if [`Exited::output`] is [`OutputFound::Opened`].
     Exited(Exited),
+    /// The machine's jailer was started. With it comes the root directory of the jail, opened with
+    /// `O_PATH`. It has the API's socket as soon as Firecracker listens.
+    MachineRuns,
+    /// The machine has ended.
+    MachineEnded(MachineEnded),
     /// It could not be done; the runner removes what there is and ends.
     Failed {
         /// What was being done.

@@ -42,10 +42,6 @@ const CAPABILITIES: Capabilities = Capabilities {
 };
 /// Files and directories in a tool's scratch space.
 const SCRATCH_INODES: u64 = 8192;
-/// How long after a first try to remove what a runner left it is tried again: what shared its lock
-/// may have ended a little later.
-const REAP_AGAIN: Duration = Duration::from_millis(500);
-
 /// How long a call whose runner was killed waits for that.
 const REAP_TIME: Duration = Duration::from_secs(3);
 
@@ -231,16 +227,8 @@ impl Inner {
             .chain(&wanted.sources)
             .map(|source| source.as_fd())
             .collect();
-        let cgroups = host.cgroups.clone();
-        let left_behind = LeftBehind {
-            remove: Box::new(move || {
-                if !host::reap_sandbox(&cgroups, &id) {
-                    std::thread::sleep(REAP_AGAIN);
-                    host::reap_sandbox(&cgroups, &id);
-                }
-            }),
-            endings: Arc::clone(&self.endings),
-        };
+        let endings = Arc::clone(&self.endings);
+        let left_behind = LeftBehind::cgroup(host.cgroups.clone(), id, endings);
         Ok(Waiting::make(prepare, &tool.root, &sources, left_behind).await?)
     }
 

@@ -31,6 +31,7 @@ mod sandbox;
 mod seccomp;
 mod spec;
 mod streams;
+pub mod supervise;
 mod tool;
 
 pub use executor::{OciConfig, OciExecutor, reap};

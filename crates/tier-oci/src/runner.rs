@@ -17,6 +17,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
 use tokio::sync::RwLock;
 
+use crate::host::{CgroupHost, reap_sandbox};
+
 /// How long a runner may take to make a container or to execute its tool. On a loaded host with
 /// emulated processors it takes a second.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
@@ -27,40 +29,72 @@ const KILL_TIME: Duration = Duration::from_secs(10);
 const END_TIME: Duration = Duration::from_secs(120);
 
 /// What is to be done if a runner leaves something of its sandbox.
-pub(crate) struct LeftBehind {
+pub struct LeftBehind {
     /// Removes it. Blocks.
-    pub(crate) remove: Box<dyn FnOnce() + Send + Sync>,
+    pub remove: Box<dyn FnOnce() + Send + Sync>,
     /// Read until it is known how the runner ended, and what it left is removed.
-    pub(crate) endings: Arc<RwLock<()>>,
+    pub endings: Arc<RwLock<()>>,
+}
+
+impl LeftBehind {
+    /// How long after a first try to remove what a runner left it is tried again: what shared its lock
+    /// may have ended a little later.
+    const AGAIN: Duration = Duration::from_millis(500);
+
+    /// Removes the cgroup of the sandbox `id`.
+    #[must_use]
+    pub fn cgroup(cgroups: CgroupHost, id: String, endings: Arc<RwLock<()>>) -> Self {
+        let remove = move || {
+            if !reap_sandbox(&cgroups, &id) {
+                std::thread::sleep(Self::AGAIN);
+                reap_sandbox(&cgroups, &id);
+            }
+        };
+        Self {
+            remove: Box::new(remove),
+            endings,
+        }
+    }
 }
 
 /// Why a runner did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RunnerError {
+pub enum RunnerError {
+    /// Its program cannot be handed out.
     #[error(transparent)]
     Helper(#[from] axo_helpers::HelperError),
+    /// It cannot be started.
     #[error("starting a runner")]
     Start(#[source] io::Error),
+    /// The socket to it failed.
     #[error("speaking with a runner")]
     Speak(#[from] PacketError),
+    /// It is gone.
     #[error("a runner ended before it answered: it was killed, or this is a bug")]
     Gone,
+    /// It has not answered in time, and was killed.
     #[error("a runner gave no answer within {0:?}")]
     Silent(Duration),
+    /// It answered something else.
     #[error("a runner answered what it was not asked: this is a bug, please report it")]
     Confused,
+    /// It could not do what it was asked.
     #[error("{doing}: {why}")]
     Failed {
+        /// What was being done.
         doing: String,
+        /// Why it failed.
         why: String,
+        /// What is at fault.
         fault: Fault,
     },
+    /// The input file that it gave cannot be written.
     #[error("handing over the input")]
     Input(#[source] io::Error),
 }
 
 /// A runner, and the socket between us.
-pub(crate) struct Runner {
+pub struct Runner {
     socket: AsyncFd<OwnedFd>,
     /// Taken when this is dropped.
     process: Option<Child>,
@@ -68,11 +102,15 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// [`RunnerError::Helper`] and [`RunnerError::Start`].
     #[expect(
         clippy::disallowed_methods,
         reason = "starting runners is this module's job"
     )]
-    pub(crate) fn start(left_behind: LeftBehind) -> Result<Self, RunnerError> {
+    pub fn start(left_behind: LeftBehind) -> Result<Self, RunnerError> {
         let program = axo_helpers::runner().path()?;
         let (ours, theirs) = socketpair(
             AddressFamily::UNIX,
@@ -97,7 +135,11 @@ impl Runner {
         })
     }
 
-    pub(crate) async fn tell(
+    /// Asks it something.
+    ///
+    /// # Errors
+    /// [`RunnerError::Gone`] if it is, [`RunnerError::Speak`] and [`RunnerError::Start`].
+    pub async fn tell(
         &self,
         request: &Request,
         descriptors: &[BorrowedFd<'_>],
@@ -115,8 +157,12 @@ impl Runner {
         }
     }
 
-    /// The next answer. Can be dropped and called again: a packet is read at once or not at all.
-    async fn hear(&self) -> Result<(Reply, Vec<OwnedFd>), RunnerError> {
+    /// What it says next, however long that takes. Can be dropped and called again: a packet is read
+    /// at once or not at all.
+    ///
+    /// # Errors
+    /// [`RunnerError::Failed`] if it says so, [`RunnerError::Gone`] if it is.
+    pub async fn hear(&self) -> Result<(Reply, Vec<OwnedFd>), RunnerError> {
         loop {
             let mut ready = self.socket.readable().await.map_err(RunnerError::Start)?;
             match receive(self.socket.get_ref()) {
@@ -153,7 +199,11 @@ impl Runner {
         done.unwrap_or(Err(RunnerError::Silent(time)))
     }
 
-    pub(crate) async fn answer(&self) -> Result<(Reply, Vec<OwnedFd>), RunnerError> {
+    /// What it says next, which it has to do in time.
+    ///
+    /// # Errors
+    /// As [`Self::hear`], and [`RunnerError::Silent`].
+    pub async fn answer(&self) -> Result<(Reply, Vec<OwnedFd>), RunnerError> {
         self.within(ANSWER_TIME, self.hear()).await
     }
 
@@ -169,16 +219,30 @@ impl Runner {
 
     /// Ends the tool, and waits for that.
     pub(crate) async fn kill(&self) -> Result<(Exited, Option<File>), RunnerError> {
+        self.end(self.exited()).await
+    }
+
+    /// Ends its sandbox, and waits for what `ended` waits for.
+    ///
+    /// # Errors
+    /// As [`Self::tell`] and `ended`, and [`RunnerError::Silent`].
+    pub async fn end<T>(
+        &self,
+        ended: impl Future<Output = Result<T, RunnerError>>,
+    ) -> Result<T, RunnerError> {
         match self.tell(&Request::Kill, &[]).await {
             // It has just ended by itself, and the runner with it: the answer is there.
             Ok(()) | Err(RunnerError::Gone) => {}
             Err(e) => return Err(e),
         }
-        self.within(KILL_TIME, self.exited()).await
+        self.within(KILL_TIME, ended).await
     }
 
     /// Waits until it has closed its socket, which it does when it has cleared up.
-    pub(crate) async fn closed(&self) -> Result<(), RunnerError> {
+    ///
+    /// # Errors
+    /// As [`Self::hear`], and [`RunnerError::Silent`].
+    pub async fn closed(&self) -> Result<(), RunnerError> {
         match self.within(KILL_TIME, self.hear()).await {
             Err(RunnerError::Gone) => Ok(()),
             Ok(_) => Err(RunnerError::Confused),
@@ -187,7 +251,8 @@ impl Runner {
     }
 
     /// Whether it says nothing now, and lives as far as can be told without waiting.
-    pub(crate) fn is_silent(&self) -> bool {
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut one = [PollFd::new(self.socket.get_ref(), PollFlags::IN)];
         poll(&mut one, Some(&Timespec::default())) == Ok(0)

@@ -1,21 +1,21 @@
 //! The container, through libcontainer.
 
 use std::fs::File;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use axo_runner::{Cgroup, Fault, Launch, PacketError, Prepare, Status, receive, send};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use oci_spec::runtime::{LinuxNamespaceBuilder, LinuxNamespaceType, Spec};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid,
-};
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::cgroup::Cgroup as SandboxCgroup;
+use super::descriptors::{close_in_child, pair};
 use super::fork::{fork, fork_into};
 use super::launch::Launcher;
+use super::priority;
+use super::process::FirstProcess;
 use super::stage::Staged;
 use super::step::{Failed, Step as _};
 use super::user_namespace::{Entered, path_of};
@@ -31,13 +31,6 @@ pub(crate) struct Created {
 
 /// A container whose tool runs.
 pub(crate) struct Running(FirstProcess);
-
-/// The first process of a container, and with it every other. Dropped before it is reaped, it ends.
-struct FirstProcess {
-    pid: Pid,
-    pidfd: OwnedFd,
-    reaped: bool,
-}
 
 impl Created {
     /// Makes the container in a child process, which is in the sandbox's cgroup, so that everything
@@ -65,7 +58,7 @@ impl Created {
             let made = cgroup
                 .enter()
                 .step("entering the cgroup")
-                .and_then(|()| be_the_first_to_go().step("setting oom_score_adj"))
+                .and_then(|()| priority::go_first().step("setting oom_score_adj"))
                 .and_then(|()| {
                     // The lock is the runner's alone.
                     cgroup.descriptors().for_each(close_in_child);
@@ -100,17 +93,13 @@ impl Created {
         let pid = pid.ok_or_else(|| Failed::new(DOING, "it has no process"))?;
         Ok(Self {
             directory: staged.stage.state().join(&prepare.id),
-            process: FirstProcess {
-                pid,
-                pidfd: pidfd_open(pid, PidfdFlags::empty()).step(DOING)?,
-                reaped: false,
-            },
+            process: FirstProcess::new(pid).step(DOING)?,
             launcher,
         })
     }
 
     pub(crate) fn pid(&self) -> Pid {
-        self.process.pid
+        self.process.pid()
     }
 
     /// The container's mount namespace. An ordinary user may not look at it.
@@ -133,40 +122,14 @@ impl Created {
     }
 }
 
-impl Drop for FirstProcess {
-    fn drop(&mut self) {
-        if !self.reaped {
-            // With the first process of a pid namespace the kernel kills all others.
-            let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-            let _ = waitpid(Some(self.pid), WaitOptions::empty());
-        }
-    }
-}
-
 impl Running {
-    /// Becomes readable when the tool has ended.
-    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.0.pidfd.as_fd()
+    pub(crate) fn process(&self) -> &FirstProcess {
+        &self.0
     }
 
-    pub(crate) fn kill(&self) {
-        // It fails where the tool has ended, which is what is wanted.
-        let _ = pidfd_send_signal(&self.0.pidfd, Signal::KILL);
-    }
-
-    /// How it ended. Once the first process is reaped, nothing of its pid namespace lives.
-    pub(crate) fn reap(mut self) -> Result<Status, Failed> {
-        const DOING: &str = "reading the tool's exit status";
-        let ended = waitpid(Some(self.0.pid), WaitOptions::empty()).step(DOING)?;
-        self.0.reaped = true;
-        let Some((_, status)) = ended else {
-            return Err(Failed::new(DOING, "it has none"));
-        };
-        match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => Ok(Status::Exited(code)),
-            (None, Some(signal)) => Ok(Status::Signaled(signal)),
-            (None, None) => Err(Failed::new(DOING, "it neither exited nor was killed")),
-        }
+    /// How it ended.
+    pub(crate) fn reap(self) -> Result<Status, Failed> {
+        self.0.reap("reading the tool's exit status")
     }
 }
 
@@ -195,37 +158,6 @@ fn build(
         .step(DOING)?;
     let pid = container.pid().map(|pid| pid.as_raw());
     pid.ok_or_else(|| Failed::new(DOING, "it has no process"))
-}
-
-/// Where memory of the whole host runs out, a sandbox goes before anything of the host's, whatever
-/// the engine's own standing is. An engine that goes earlier still takes its sandboxes along.
-fn be_the_first_to_go() -> std::io::Result<()> {
-    const FILE: &str = "/proc/self/oom_score_adj";
-    const EARLY: i32 = 500;
-    let of_engine = std::fs::read_to_string(FILE)?.trim().parse();
-    match of_engine {
-        Ok(EARLY..) => Ok(()),
-        _ => std::fs::write(FILE, EARLY.to_string()),
-    }
-}
-
-/// Closes a child's copy of what its parent owns.
-#[expect(
-    unsafe_code,
-    reason = "the value stays with the parent, whose copy is another"
-)]
-fn close_in_child(end: BorrowedFd<'_>) {
-    // SAFETY: the child exits without dropping what it has of its parent's, and uses it no more.
-    unsafe { libc::close(end.as_raw_fd()) };
-}
-
-fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
-    socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
 }
 
 /// The engine's configuration, joined to the user namespace that was made for it.

@@ -10,10 +10,11 @@ use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
 use oci_spec::runtime::Spec;
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::Signal;
 use seccompiler::sock_filter;
 
-use super::descriptors::close_all_but;
+use super::descriptors::{close_all_but, is_closed};
+use super::resources;
 
 /// Executes the tool, as the engine says at the start of the call.
 #[derive(Clone)]
@@ -52,7 +53,7 @@ impl Launcher {
             move |e: std::io::Error| format!("{what}: {e}")
         };
         read_input().map_err(says("opening the input as standard input"))?;
-        limit_resources(self.files).map_err(says("setting resource limits"))?;
+        resources::limit(self.files).map_err(says("setting resource limits"))?;
         Err(Command::new(launch)?.execute())
     }
 }
@@ -102,48 +103,10 @@ impl Executor for Launcher {
     }
 }
 
-fn is_closed(socket: BorrowedFd<'_>) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut one = [PollFd::new(&socket, PollFlags::empty())];
-    // Whether there is something to read is not asked; that the other end is gone is always told.
-    poll(&mut one, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
-}
-
 /// The tool's standard input is its input file, opened inside: its descriptor leads nowhere else.
 fn read_input() -> std::io::Result<()> {
     let input = std::fs::File::open("/axocoatl/input.json")?;
     Ok(rustix::stdio::dup2_stdin(&input)?)
-}
-
-/// Memory a tool may keep from being paged, in bytes: what cryptographic libraries take.
-const MAX_LOCKED_BYTES: u64 = 64 << 10;
-/// Signals that may wait for a tool's processes.
-const MAX_SIGNALS: u64 = 1024;
-/// Messages in POSIX queues, in bytes.
-const MAX_QUEUE_BYTES: u64 = 64 << 10;
-
-/// Lowers the limits that are a process's own; the cgroup has those of the whole sandbox.
-fn limit_resources(files: u32) -> std::io::Result<()> {
-    let both = |limit: u64| Rlimit {
-        current: Some(limit),
-        maximum: Some(limit),
-    };
-    setrlimit(Resource::Nofile, both(files.into()))?;
-    // No core file: it would be written as whatever the host's core_pattern says.
-    setrlimit(Resource::Core, both(0))?;
-    // What the engine may have is none of the tool's: real-time priority, locked memory, and what
-    // the kernel counts for the host's user, whom all sandboxes have in common.
-    setrlimit(Resource::Rtprio, both(0))?;
-    setrlimit(Resource::Nice, both(0))?;
-    for (resource, most) in [
-        (Resource::Memlock, MAX_LOCKED_BYTES),
-        (Resource::Sigpending, MAX_SIGNALS),
-        (Resource::Msgqueue, MAX_QUEUE_BYTES),
-    ] {
-        let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);
-        setrlimit(resource, both(most.min(allowed)))?;
-    }
-    Ok(())
 }
 
 /// A command as the kernel takes it.

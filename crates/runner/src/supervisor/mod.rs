@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! (nothing) ──Prepare──▶ Sandbox ──Start──▶ Running ──▶ (ended)
+//!           ──Machine──▶ machine::serve ──────────────▶ (ended)
 //! ```
 //!
 //! Whatever happens, and wherever the way ends, [`Cgroup::remove`] kills what is left in the
@@ -15,9 +16,13 @@ mod deadline;
 mod descriptors;
 mod fork;
 mod launch;
+mod machine;
 mod mounts;
+mod namespace;
 mod output;
 mod priority;
+mod process;
+mod resources;
 mod stage;
 mod step;
 mod usage;
@@ -35,6 +40,7 @@ use cgroup::Cgroup;
 use container::Created;
 use deadline::Deadline;
 use descriptors::close_all_but;
+use process::FirstProcess;
 use stage::Staged;
 use step::{Failed, Step as _};
 
@@ -69,13 +75,31 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn serve(socket: &OwnedFd, cgroup: &mut Cgroup) -> Result<(), Failed> {
-    let Some((Request::Prepare(prepare), descriptors)) = hear(socket)? else {
+    let Some((request, descriptors)) = hear(socket)? else {
         return Ok(());
     };
     let deadline = Deadline::in_seconds(PREPARE_SECONDS);
     // Before the cgroup, which takes no process that is scheduled in real time.
     priority::give_up().step("giving up the engine's priority")?;
-    let sandbox = Sandbox::prepare(*prepare, descriptors, socket, cgroup)?;
+    match request {
+        Request::Prepare(prepare) => {
+            serve_container(*prepare, descriptors, socket, cgroup, deadline)
+        }
+        Request::Machine(prepare) => {
+            machine::serve(*prepare, descriptors, socket, cgroup, deadline)
+        }
+        Request::Start(_) | Request::Kill => Ok(()),
+    }
+}
+
+fn serve_container(
+    prepare: Prepare,
+    descriptors: Vec<OwnedFd>,
+    socket: &OwnedFd,
+    cgroup: &mut Cgroup,
+    deadline: Deadline,
+) -> Result<(), Failed> {
+    let sandbox = Sandbox::prepare(prepare, descriptors, socket, cgroup)?;
     drop(deadline);
     tell(socket, &Reply::Prepared, &[sandbox.staged.input.as_fd()])?;
 
@@ -91,7 +115,7 @@ fn serve(socket: &OwnedFd, cgroup: &mut Cgroup) -> Result<(), Failed> {
     drop(deadline);
     tell(socket, &Reply::Started, &[])?;
 
-    wait_or_kill(socket, &running)?;
+    wait_or_kill(socket, running.process())?;
     // Read first: systemd removes a scope as soon as its last process is gone.
     let used = cgroup.usage();
     let status = running.reap()?;
@@ -158,8 +182,8 @@ impl Sandbox {
     }
 }
 
-/// Waits for the end of the tool; ends it when the engine says so, or is gone.
-fn wait_or_kill(socket: &OwnedFd, running: &container::Running) -> Result<(), Failed> {
+/// Waits for the end of a sandbox; ends it when the engine says so, or is gone.
+fn wait_or_kill(socket: &OwnedFd, running: &FirstProcess) -> Result<(), Failed> {
     let mut listens = true;
     loop {
         let ended = running.pidfd();
@@ -169,7 +193,7 @@ fn wait_or_kill(socket: &OwnedFd, running: &container::Running) -> Result<(), Fa
         }
         match poll(&mut waits, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e).step("waiting for the tool"),
+            Err(e) => return Err(e).step("waiting for the end of the sandbox"),
         }
         if !waits[0].revents().is_empty() {
             return Ok(());
@@ -178,7 +202,7 @@ fn wait_or_kill(socket: &OwnedFd, running: &container::Running) -> Result<(), Fa
             .get(1)
             .is_some_and(|socket| !socket.revents().is_empty())
         {
-            // A request to kill, a closed socket, or nonsense: each ends the tool.
+            // A request to kill, a closed socket, or nonsense: each ends it.
             let _ = hear(socket);
             running.kill();
             listens = false;

@@ -29,7 +29,15 @@ pub(crate) enum Access {
 
 /// A private tmpfs at `path`. The text bounds it: `size=…,nr_inodes=…`.
 pub(crate) fn tmpfs(path: &Path, options: &str) -> Result<()> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount_tmpfs(path, options, MountFlags::NOSUID | MountFlags::NODEV)
+}
+
+/// The same, where device nodes work.
+pub(crate) fn tmpfs_with_devices(path: &Path, options: &str) -> Result<()> {
+    mount_tmpfs(path, options, MountFlags::NOSUID)
+}
+
+fn mount_tmpfs(path: &Path, options: &str, flags: MountFlags) -> Result<()> {
     let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
     mount("tmpfs", path, "tmpfs", flags, Some(options.as_c_str()))
 }
@@ -73,10 +81,10 @@ pub(crate) fn reopen(opened: &OwnedFd) -> Result<OwnedFd> {
     }
 }
 
-/// A copy of the mount that `directory` lies on, from `directory` down, not yet anywhere.
-pub(crate) fn copy(directory: impl AsFd) -> Result<OwnedFd> {
+/// A copy of the mount that a directory or file lies on, from there down, not yet anywhere.
+pub(crate) fn copy(opened: impl AsFd) -> Result<OwnedFd> {
     open_tree(
-        directory,
+        opened,
         "",
         OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC

@@ -41,6 +41,18 @@ pub(super) fn give_up() -> io::Result<()> {
     Ok(())
 }
 
+/// Where memory of the whole host runs out, a sandbox goes before anything of the host's, whatever
+/// the engine's own standing is. An engine that goes earlier still takes its sandboxes along.
+pub(super) fn go_first() -> io::Result<()> {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    const EARLY: i32 = 500;
+    let of_engine = std::fs::read_to_string(FILE)?.trim().parse();
+    match of_engine {
+        Ok(EARLY..) => Ok(()),
+        _ => std::fs::write(FILE, EARLY.to_string()),
+    }
+}
+
 #[expect(unsafe_code, reason = "no safe function sets a scheduling policy")]
 fn be_ordinary() -> io::Result<()> {
     // The kernel's `struct sched_param`; C libraries have a longer one.

@@ -11,9 +11,10 @@ use std::path::Path;
 
 use axo_runner::{IdMap, IdRange, Users};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::thread::UnshareFlags;
 
 use super::fork::fork;
+use super::namespace::{unshare, unshare_mounts};
 use super::step::{Failed, Step as _};
 
 /// Whose the sandbox's processes are.
@@ -59,11 +60,7 @@ pub(crate) fn enter(users: &Users) -> Result<Entered, Failed> {
         None => drop_groups(),
     }
     let inner = with_ids(&users.inner, UserLimits::Reduced)?;
-    unshare(UnshareFlags::NEWNS).step("making a mount namespace")?;
-    use rustix::mount::{MountPropagationFlags as Propagation, mount_change};
-    // What is unmounted on the host goes here too; nothing goes the other way.
-    mount_change("/", Propagation::DOWNSTREAM | Propagation::REC)
-        .step("keeping mounts from the host")?;
+    unshare_mounts()?;
     Ok(Entered {
         inner,
         map: users.inner.clone(),
@@ -218,12 +215,6 @@ fn pipe() -> rustix::io::Result<(File, File)> {
 fn drop_groups() {
     // Refused where a user has a single id; see `enter`.
     let _ = rustix::thread::set_thread_groups(&[]);
-}
-
-#[expect(unsafe_code, reason = "namespaces are entered by a thread")]
-fn unshare(what: UnshareFlags) -> rustix::io::Result<()> {
-    // SAFETY: this process has one thread, so nothing relies on what it leaves.
-    unsafe { unshare_unsafe(what) }
 }
 
 /// What the descriptor is called for whoever opens it by path.

@@ -9,10 +9,11 @@ use rustix::fs::{Access, access};
 use serde_json::{Value, json};
 
 use super::Unavailable;
+use super::devices::{container_devices, machine_devices};
 use super::limits::{CPU_PERIOD, cpu_quota, has, v1_settings, v2_limits, v2_settings};
 
 /// What the name of every sandbox begins with.
-pub(crate) const PREFIX: &str = "axocoatl-";
+pub const PREFIX: &str = "axocoatl-";
 /// The controllers that limits need.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 const ROOT: &str = "/sys/fs/cgroup";
@@ -35,17 +36,30 @@ pub enum CgroupDriver {
 
 /// How this host accounts sandboxes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum CgroupHost {
-    /// The mount points of the hierarchies.
-    V1 { hierarchies: Vec<PathBuf> },
-    /// The directory whose children sandboxes are.
-    V2 { parent: PathBuf },
-    /// Systemd makes scopes, asked over this D-Bus; none is the system's.
-    Systemd { bus: Option<String> },
+pub enum CgroupHost {
+    /// Cgroup v1, by the mount points of its hierarchies.
+    V1 {
+        /// One a controller, or several controllers together.
+        hierarchies: Vec<PathBuf>,
+    },
+    /// Cgroup v2.
+    V2 {
+        /// The directory whose children sandboxes are.
+        parent: PathBuf,
+    },
+    /// Systemd makes scopes.
+    Systemd {
+        /// Asked over this D-Bus; none is the system's.
+        bus: Option<String>,
+    },
 }
 
 impl CgroupHost {
-    pub(super) fn examine(driver: CgroupDriver) -> Result<Self, Unavailable> {
+    /// Looks at the host, and changes nothing.
+    ///
+    /// # Errors
+    /// If no limit can be enforced.
+    pub fn examine(driver: CgroupDriver) -> Result<Self, Unavailable> {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(|e| {
             Unavailable::new(
                 format!("/proc/self/mountinfo cannot be read: {e}"),
@@ -73,14 +87,26 @@ impl CgroupHost {
         }
     }
 
-    /// The cgroup of a sandbox with its limits.
+    /// The cgroup of a container with its limits.
     pub(crate) fn of_sandbox(&self, id: &str, limits: &EffectiveLimits) -> Cgroup {
+        self.of(id, limits, &container_devices())
+    }
+
+    /// The cgroup of a microVM, with its limits on memory, processor time and processes: those of
+    /// Firecracker, the guest's memory included. Runners make it themselves, so that a host is to be
+    /// examined with [`CgroupDriver::Direct`].
+    #[must_use]
+    pub fn of_machine(&self, id: &str, limits: &EffectiveLimits) -> Cgroup {
+        self.of(id, limits, &machine_devices())
+    }
+
+    fn of(&self, id: &str, limits: &EffectiveLimits, devices: &[String]) -> Cgroup {
         match self {
             Self::V1 { hierarchies } => Cgroup::Directories(
                 hierarchies
                     .iter()
                     .filter_map(|hierarchy| {
-                        let settings = v1_settings(hierarchy, limits)?;
+                        let settings = v1_settings(hierarchy, limits, devices)?;
                         let path = hierarchy.join(id);
                         Some(CgroupDirectory { path, settings })
                     })
@@ -117,7 +143,10 @@ impl CgroupHost {
 
     /// Lets the children of our directory on v2 have the controllers that limits need. Done when the
     /// first sandbox is made: examining the host changes nothing.
-    pub(crate) fn enable(&self) -> Result<(), Unavailable> {
+    ///
+    /// # Errors
+    /// If the kernel does not let us.
+    pub fn enable(&self) -> Result<(), Unavailable> {
         let Self::V2 { parent } = self else {
             return Ok(());
         };

@@ -61,20 +61,11 @@ pub(super) fn v2_limits(limits: &EffectiveLimits) -> Vec<CgroupSetting> {
     ]
 }
 
-/// Devices that every container has: null, zero, full, random, urandom, and tty.
-const DEVICES: [&str; 6] = [
-    "c 1:3 rwm",
-    "c 1:5 rwm",
-    "c 1:7 rwm",
-    "c 1:8 rwm",
-    "c 1:9 rwm",
-    "c 5:0 rwm",
-];
-
 /// What is set in a hierarchy of v1; `None` for one that sandboxes need not be in.
 pub(super) fn v1_settings(
     hierarchy: &Path,
     limits: &EffectiveLimits,
+    devices: &[String],
 ) -> Option<Vec<CgroupSetting>> {
     let mut settings = Vec::new();
     let mut ours = false;
@@ -102,9 +93,11 @@ pub(super) fn v1_settings(
     );
     add("cpuacct", Vec::new());
     add("pids", vec![setting("pids.max", limits.pids)]);
-    let allowed = DEVICES.map(|device| setting("devices.allow", device));
-    let devices = [vec![setting("devices.deny", "a")], allowed.to_vec()].concat();
-    add("devices", devices);
+    let allowed = devices
+        .iter()
+        .map(|device| setting("devices.allow", device));
+    let denied = setting("devices.deny", "a");
+    add("devices", std::iter::once(denied).chain(allowed).collect());
     ours.then_some(settings)
 }
 
@@ -122,7 +115,7 @@ mod tests {
         for file in ["memory.max", "memory.swap.max", "cpu.max", "pids.max"] {
             assert!(v2.iter().any(|f| f == file), "{file}");
         }
-        let v1 = |name: &str| v1_settings(Path::new(name), &limits).map(files);
+        let v1 = |name: &str| v1_settings(Path::new(name), &limits, &[]).map(files);
         assert!(
             v1("/c/cpu,cpuacct")
                 .unwrap()

@@ -1,20 +1,22 @@
 //! What this host offers for containers, and what it lacks.
 
 mod cgroups;
+mod devices;
 mod limits;
 mod reap;
 mod users;
 
-pub use cgroups::CgroupDriver;
-pub(crate) use cgroups::{CgroupHost, PREFIX};
+pub use cgroups::{CgroupDriver, CgroupHost, PREFIX};
 pub(crate) use reap::{reap, reap_of, reap_sandbox};
 pub(crate) use users::UserHost;
 
-/// Why this host cannot run containers, and what would help.
+/// Why this host cannot run sandboxes, and what would help.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unavailable {
-    pub(crate) reason: String,
-    pub(crate) fix: String,
+pub struct Unavailable {
+    /// What is missing.
+    pub reason: String,
+    /// What would help.
+    pub fix: String,
 }
 
 impl Unavailable {

@@ -1,0 +1,63 @@
+//! What engine and runner say to each other about a microVM.
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::{Cgroup, Status};
+
+/// A machine to be started: Firecracker in its jail, which then waits for what its API is told.
+///
+/// With it come, in this order: the end of a pipe that the machine's console is written to, what keeps
+/// its user from being another machine's, which the runner holds as long as it lives, the programs
+/// `firecracker` and `jailer`, and each of [`PrepareMachine::files`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PrepareMachine {
+    /// Its identity: letters, digits and `-`, at most [`PrepareMachine::MAX_ID_BYTES`] of them.
+    pub id: String,
+    /// Whom Firecracker runs as: a user of this machine's own.
+    pub uid: u32,
+    /// The same for the group.
+    pub gid: u32,
+    /// Where it is accounted.
+    pub cgroup: Cgroup,
+    /// What is put into its jail.
+    pub files: Vec<JailFile>,
+    /// Largest file that Firecracker may write, in bytes (`RLIMIT_FSIZE`): a snapshot's memory, if
+    /// one is to be made.
+    pub file_bytes: u64,
+}
+
+impl PrepareMachine {
+    /// What the jailer takes.
+    pub const MAX_ID_BYTES: usize = 64;
+}
+
+/// A file in the root of a machine's jail. It must be a regular file which the machine's user may
+/// read, and write where it is to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JailFile {
+    /// What it is called there.
+    pub name: String,
+    /// Whether Firecracker may write it.
+    pub writable: bool,
+}
+
+/// Where a machine's sockets are in its jail, whose root directory comes with
+/// [`Reply::MachineRuns`](crate::Reply::MachineRuns). Whoever opens them must not follow symbolic
+/// links: the directory is the machine's.
+pub const API_SOCKET: &str = "api.sock";
+
+/// The file that the jailer writes when it is done, just before it becomes Firecracker.
+pub const JAILER_DONE: &str = "firecracker.pid";
+
+/// How a machine ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineEnded {
+    /// The status of the jailer, or of Firecracker.
+    pub status: Status,
+    /// Whether the kernel killed a process of the machine for memory.
+    pub out_of_memory: bool,
+    /// Processor time, in microseconds.
+    pub cpu_micros: Option<u64>,
+    /// Most memory at once, in bytes.
+    pub peak_memory: Option<u64>,
+}

@@ -3,21 +3,22 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use axo_runner::{API_SOCKET, PrepareMachine, Status, receive, send};
-use rustix::process::{Resource, Rlimit, WaitOptions, setrlimit, waitpid};
+use rustix::process::{WaitOptions, waitpid};
 use rustix::thread::UnshareFlags;
 
 use super::jail::Jail;
 use crate::supervisor::cgroup::Cgroup;
-use crate::supervisor::descriptors::{close_in_child, is_closed, pair};
+use crate::supervisor::descriptors::{close_all_but, close_in_child, is_closed, pair};
 use crate::supervisor::fork::{fork, fork_first};
 use crate::supervisor::namespace::unshare;
+use crate::supervisor::priority;
 use crate::supervisor::process::{FirstProcess, status_of};
+use crate::supervisor::resources::{self, Cores};
 use crate::supervisor::step::{Failed, Step as _};
-use crate::supervisor::{priority, resources};
 
 /// Most open descriptors of Firecracker: one a connection, and a few dozen.
 const OPEN_FILES: u32 = 2048;
@@ -58,7 +59,7 @@ impl Guard {
             if is_closed(tell.as_fd()) {
                 return 1;
             }
-            let report = guard(prepare, jail, cgroup, console);
+            let report = guard(prepare, jail, cgroup, console, tell.as_fd());
             i32::from(send(&tell, &report, &[]).is_err())
         };
         let unified = cgroup.unified().map(File::as_fd);
@@ -88,15 +89,19 @@ impl Guard {
 }
 
 /// What the first process does.
-fn guard(prepare: &PrepareMachine, jail: &Jail, cgroup: &Cgroup, console: OwnedFd) -> Report {
+fn guard(
+    prepare: &PrepareMachine,
+    jail: &Jail,
+    cgroup: &Cgroup,
+    console: OwnedFd,
+    tell: BorrowedFd<'_>,
+) -> Report {
     const DOING: &str = "starting the jailer";
     let started = cgroup
         .enter()
         .step("entering the cgroup")
         .and_then(|()| priority::go_first().step("setting oom_score_adj"))
         .and_then(|()| {
-            // The lock is the runner's alone.
-            cgroup.descriptors().for_each(close_in_child);
             let jailer = || match execute(prepare, jail, &console) {
                 Ok(never) => never,
                 Err(error) => {
@@ -108,8 +113,10 @@ fn guard(prepare: &PrepareMachine, jail: &Jail, cgroup: &Cgroup, console: OwnedF
             fork(jailer).step(DOING)
         });
     let jailer = started.map_err(|failed| (failed.doing, failed.why))?;
-    // The console ends with the last process of the machine.
+    // The console ends with the last process of the machine, and the lock of the cgroup is the runner's
+    // alone.
     drop(console);
+    close_all_but(Some(tell));
     loop {
         match waitpid(None, WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid == jailer => {
@@ -129,16 +136,8 @@ fn guard(prepare: &PrepareMachine, jail: &Jail, cgroup: &Cgroup, console: OwnedF
 )]
 fn execute(prepare: &PrepareMachine, jail: &Jail, console: &OwnedFd) -> io::Result<i32> {
     use std::os::unix::process::CommandExt as _;
-    resources::limit(OPEN_FILES)?;
-    // A program that core files are piped to is started whatever the limit is, but for this value: it
-    // would be handed the guest's memory.
-    setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(1),
-            maximum: Some(1),
-        },
-    )?;
+    // A core file of Firecracker is the guest's memory.
+    resources::limit(OPEN_FILES, Cores::NoPipeEither)?;
     let stream = || console.try_clone().map(Stdio::from);
     let file_bytes = prepare.file_bytes.max(LEAST_FILE_BYTES);
     let error = Command::new(&jail.jailer)

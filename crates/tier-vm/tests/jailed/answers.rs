@@ -120,7 +120,9 @@ async fn a_machine_cannot_fill_the_hosts_memory_with_files() {
         .unwrap();
     says(&machine, "filled with ").await;
     let console = String::from_utf8_lossy(&machine.console()).into_owned();
-    let line = console.lines().find_map(|line| line.strip_prefix("filled with "));
+    let line = console
+        .lines()
+        .find_map(|line| line.strip_prefix("filled with "));
     let written: u32 = line.unwrap().parse().unwrap();
     assert!(written < 130, "{written} files of 4 KiB");
     machine.end().await.unwrap();

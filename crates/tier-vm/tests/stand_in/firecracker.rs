@@ -110,10 +110,6 @@ fn start(mode: &str) {
             let written = (0..100_000)
                 .take_while(|number| std::fs::write(format!("/file{number}"), [1; 4096]).is_ok())
                 .count();
-            let written = written
-                + (0..100_000)
-                    .take_while(|_| append("/file0").is_ok())
-                    .count();
             println!("filled with {written}");
         }
         "floods" => {
@@ -134,10 +130,6 @@ fn start(mode: &str) {
             std::thread::spawn(move || guest(stream, &mode, tries));
         }
     });
-}
-
-fn append(path: &str) -> std::io::Result<()> {
-    std::fs::File::options().append(true).open(path)?.write_all(&[1])
 }
 
 fn guest(mut stream: UnixStream, mode: &str, tries: u32) {

@@ -153,6 +153,8 @@ fn execute(prepare: &PrepareMachine, jail: &Jail, console: &OwnedFd) -> io::Resu
         .args(["--resource-limit", &format!("fsize={file_bytes}")])
         // What follows is Firecracker's.
         .args(["--", "--api-sock", &format!("/{API_SOCKET}")])
+        // It writes its log to the console, every request of ours included.
+        .args(["--level", "Warn"])
         .stdin(Stdio::null())
         .stdout(stream()?)
         .stderr(stream()?)

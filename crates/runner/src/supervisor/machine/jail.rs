@@ -136,6 +136,9 @@ fn check_file(file: &OwnedFd, wanted: &JailFile, prepare: &PrepareMachine) -> Re
         return Err(Failed::new(&doing, "a file there cannot have this name"));
     }
     let stat = fstat(file).step(&doing)?;
+    if stat.st_nlink == 0 {
+        return Err(Failed::new(&doing, "it was removed from its directory"));
+    }
     let needed = if *writable { 0o6 } else { 0o4 };
     let (as_other, as_owner) = (stat.st_mode & 0o7, (stat.st_mode >> 6) & 0o7);
     let may = match stat.st_uid == prepare.uid {
@@ -199,6 +202,14 @@ mod tests {
             let why = check(0o644, name, false).unwrap_err();
             assert!(why.contains("name"), "{name}: {why}");
         }
+        let removed = File::open(&path).unwrap().into();
+        std::fs::remove_file(&path).unwrap();
+        let wanted = JailFile {
+            name: "kernel".into(),
+            writable: false,
+        };
+        let failed = check_file(&removed, &wanted, &prepare()).unwrap_err();
+        assert!(failed.why.contains("removed"), "{}", failed.why);
         let directory = File::open(home.path()).unwrap().into();
         let wanted = JailFile {
             name: "d".into(),

@@ -111,6 +111,7 @@ fn start(mode: &str) {
                 .take_while(|number| std::fs::write(format!("/file{number}"), [1; 4096]).is_ok())
                 .count();
             println!("filled with {written}");
+            let _ = std::fs::remove_file("/file0");
         }
         "floods" => {
             std::thread::spawn(|| {

@@ -153,3 +153,39 @@ pub(crate) async fn connected(machine: &Machine) -> BufReader<UnixStream> {
         Err(error) => panic!("{}", axo_core::chain(&error)),
     }
 }
+
+/// The cgroups of a machine.
+pub(crate) fn cgroups(id: &str) -> Vec<PathBuf> {
+    let mut todo = vec![PathBuf::from("/sys/fs/cgroup")];
+    let mut found = Vec::new();
+    while let Some(directory) = todo.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.file_name() == id {
+                found.push(entry.path());
+            } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                todo.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+/// The processes that have its name among their arguments: the jailer, and then Firecracker.
+pub(crate) fn processes(id: &str) -> Vec<u32> {
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid: &u32| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|text| String::from_utf8_lossy(&text).contains(id))
+        })
+        .collect()
+}
+
+/// A field of `/proc/PID/status`.
+pub(crate) fn field(pid: u32, name: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap().trim().to_owned()
+}

@@ -7,5 +7,6 @@
 
 mod boot;
 mod guest;
+mod killed;
 mod posture;
 mod restore;

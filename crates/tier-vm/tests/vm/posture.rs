@@ -2,25 +2,17 @@
 
 use axo_tier_vm::machine::Machine;
 
-use crate::guest::{config, connected, guest};
+use crate::guest::{config, connected, guest, processes};
 
 #[tokio::test]
 async fn firecracker_is_jailed_filtered_and_nobody() {
     let (config, id, _home) = config(b"");
     let machine = Machine::boot(config, &guest(), None).await.unwrap();
     connected(&machine).await;
-    let processes: Vec<String> = std::fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.path().to_string_lossy().into_owned())
-        .filter(|path| {
-            std::fs::read(format!("{path}/cmdline"))
-                .is_ok_and(|text| String::from_utf8_lossy(&text).contains(&id))
-        })
-        .collect();
-    let [firecracker] = processes.as_slice() else {
-        panic!("{processes:?}");
+    let [firecracker] = processes(&id)[..] else {
+        panic!("{:?}", processes(&id));
     };
+    let firecracker = format!("/proc/{firecracker}");
     let threads = std::fs::read_dir(format!("{firecracker}/task")).unwrap();
     let mut count = 0;
     for thread in threads {

@@ -122,6 +122,7 @@ fn check_program(file: &OwnedFd, name: &str) -> Result<u64, Failed> {
     const NEEDED: u32 = 0o005;
     let doing = format!("examining the program {name}");
     let stat = fstat(file).step(&doing)?;
+    check_named(&stat, &doing)?;
     if !is_regular(&stat) || stat.st_mode & NEEDED != NEEDED {
         let why = "it must be a file that everybody may read and execute: chmod 0755 it";
         return Err(Failed::new(&doing, why));
@@ -136,9 +137,7 @@ fn check_file(file: &OwnedFd, wanted: &JailFile, prepare: &PrepareMachine) -> Re
         return Err(Failed::new(&doing, "a file there cannot have this name"));
     }
     let stat = fstat(file).step(&doing)?;
-    if stat.st_nlink == 0 {
-        return Err(Failed::new(&doing, "it was removed from its directory"));
-    }
+    check_named(&stat, &doing)?;
     let needed = if *writable { 0o6 } else { 0o4 };
     let (as_other, as_owner) = (stat.st_mode & 0o7, (stat.st_mode >> 6) & 0o7);
     let may = match stat.st_uid == prepare.uid {
@@ -156,6 +155,14 @@ fn check_file(file: &OwnedFd, wanted: &JailFile, prepare: &PrepareMachine) -> Re
             Err(Failed::new(&doing, why))
         }
         (true, true) => Ok(()),
+    }
+}
+
+/// The kernel mounts nothing that has no name any more.
+fn check_named(stat: &Stat, doing: &str) -> Result<(), Failed> {
+    match stat.st_nlink {
+        0 => Err(Failed::new(doing, "it was removed from its directory")),
+        _ => Ok(()),
     }
 }
 

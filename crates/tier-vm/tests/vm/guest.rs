@@ -22,8 +22,7 @@ const OVERHEAD_MIB: u64 = 64;
 const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=1 reboot=k panic=-1 pci=off i8042.noaux i8042.nomux i8042.dumbkbd rdinit=/init";
 
 fn artifact(name: &str) -> PathBuf {
-    let directory =
-        std::env::var_os("AXO_MICROVM").expect("AXO_MICROVM names Firecracker and a kernel");
+    let directory = std::env::var_os("AXO_MICROVM").expect("AXO_MICROVM names what is installed");
     Path::new(&directory).join(name)
 }
 
@@ -38,7 +37,7 @@ fn initramfs() -> &'static Path {
             std::fs::read(program()).unwrap(),
         )];
         files.push(("modules".to_owned(), 0o040_755, Vec::new()));
-        let modules = std::fs::read_dir(artifact("modules")).unwrap();
+        let modules = std::fs::read_dir(artifact("kernel/modules")).unwrap();
         for module in modules.map(|entry| entry.unwrap()) {
             let name = module.file_name().to_string_lossy().into_owned();
             let bytes = std::fs::read(module.path()).unwrap();
@@ -106,7 +105,7 @@ pub(crate) fn guest() -> Guest {
     Guest {
         vcpus: 1,
         memory_mib: MEMORY_MIB,
-        kernel: File::open(artifact("vmlinux")).unwrap(),
+        kernel: File::open(artifact("kernel/vmlinux")).unwrap(),
         initramfs: File::open(initramfs()).unwrap(),
         command_line: COMMAND_LINE.to_owned(),
     }

@@ -88,8 +88,8 @@ fn lints(shell: &Shell) -> Result<()> {
             "--locked",
             "--release",
         ])
-        // Nothing of the workspace asks for it but the build of the helpers.
-        .args(["--features", "axo-runner/supervisor"])
+        // Nothing of the workspace asks for them but the build of the helpers, and a host with KVM.
+        .args(["--features", "axo-runner/supervisor,axo-tier-vm/kvm-tests"])
         .args(["--", "-D", "warnings"])
         .run()
 }

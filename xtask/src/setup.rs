@@ -5,9 +5,11 @@ use anyhow::{Result, ensure};
 use crate::shell::{Shell, say};
 
 mod debian;
+mod firecracker;
 mod wasmtime;
 mod youki;
 
+pub(crate) use firecracker::path as firecracker;
 pub(crate) use wasmtime::path as wasmtime;
 
 /// Programs of cargo, as they are installed when there is none.
@@ -26,6 +28,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(shell: &Shell, arguments: &Arguments) -> Result<()> {
     debian::install(shell)?;
+    firecracker::install(shell)?;
     install_cargo_program(shell, NEXTEST)?;
     if arguments.ci {
         install_cargo_program(shell, DENY)?;

@@ -38,6 +38,7 @@ pub(crate) fn run(shell: &Shell, arguments: &Arguments) -> Result<()> {
             profile,
         ])
         .args(&arguments.nextest)
+        .env("AXO_FIRECRACKER_BIN", setup::firecracker(shell))
         .run();
     // Nothing of the workspace asks for its feature but the build of the helpers.
     let supervisor = shell

@@ -5,10 +5,10 @@
 //! place is the number. A lock is the kernel's, so that nothing is left of it whatever is killed. What
 //! is freed is not soon chosen again.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -42,7 +42,10 @@ impl MachineUser {
 
     fn take_in(path: &Path) -> io::Result<Self> {
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(parent)?;
         }
         // A lock belongs to what was opened, so that each is of its own.
         let lock = File::options()

@@ -37,11 +37,11 @@ pub(super) fn serve(
     let (Some(console), Some(_user)) = (descriptors.next(), descriptors.next()) else {
         return Err(Failed::new("taking over descriptors", "some are missing"));
     };
-    cgroup.make(&prepare.cgroup)?;
     if matches!(prepare.cgroup, axo_runner::Cgroup::Systemd { .. }) {
         let why = "a machine's cgroup is made directly, and not by systemd";
         return Err(Failed::new("making the cgroup", why));
     }
+    cgroup.make(&prepare.cgroup)?;
     let jail = Jail::make(&prepare, descriptors.collect())?;
     let guard = Guard::start(&prepare, &jail, cgroup, console, engine)?;
     drop(deadline);

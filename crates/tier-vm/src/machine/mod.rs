@@ -74,6 +74,15 @@ impl Machine {
         self.console.kept()
     }
 
+    /// Whether it still lives, as far as can be told without waiting.
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        // A runner has nothing to say here but that it ended.
+        // Whoever waits for that has not heard it.
+        let unheard = self.ended.try_lock().map_or(true, |ended| ended.is_none());
+        unheard && self.runner.is_silent()
+    }
+
     /// Waits for its end. Can be dropped and called again, and by several at once.
     pub async fn ended(&self) -> End {
         let mut ended = self.ended.lock().await;

@@ -81,9 +81,11 @@ async fn a_killed_runner_takes_its_machine_along_and_what_it_leaves_is_removed()
 async fn a_killed_guard_and_a_killed_firecracker_end_the_machine() {
     for place in [0, 1] {
         let (machine, traces) = boot("children").await.map_err(|(e, _)| e).unwrap();
+        assert!(machine.lives());
         support::kill(traces.line()[place]);
         let end = tokio::time::timeout(SOON, machine.ended()).await.unwrap();
         assert_eq!(end.how, How::Stopped(Status::Signaled(9)), "{place}");
+        assert!(!machine.lives());
         // The runner has ended, and has removed all.
         tokio::task::spawn_blocking(move || traces.vanish())
             .await

@@ -1,0 +1,155 @@
+//! Removing what nobody uses any more.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::artifacts::{Artifacts, ArtifactsError};
+use crate::cache::{LOCK, lock_of};
+use crate::files::{self, FileError};
+use crate::lock::{self, Hold, LockError};
+use crate::places::{ASIDE, Places};
+use crate::{disk, initramfs};
+
+/// What is being made is locked by its maker an instant after it is there, and is no garbage in between.
+const MAKING: Duration = Duration::from_secs(60);
+
+/// How long to wait for another process that installs or removes.
+pub(crate) const CHANGE_WAIT: Duration = Duration::from_secs(60);
+
+/// Something that was removed, or would be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Garbage {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What it takes, in bytes.
+    pub bytes: u64,
+}
+
+/// Removes, or with `dry_run` only finds: installations that were replaced, every initramfs but that
+/// of the installation in force, every disk whose digest `keep` does not want, and what makers that died
+/// left. Nothing that somebody has open is removed.
+///
+/// # Errors
+/// The host failed, or another process changes the same for long.
+pub fn gc(
+    data: &Path,
+    keep: &dyn Fn(&str) -> bool,
+    dry_run: bool,
+) -> Result<Vec<Garbage>, LockError> {
+    let places = Places::of(data);
+    if !places.root().exists() {
+        return Ok(Vec::new());
+    }
+    let _changing = lock::wait(&places.lock(), "changing tier microvm's files", CHANGE_WAIT)?;
+    let mut sweep = Sweep {
+        dry_run,
+        garbage: Vec::new(),
+    };
+    sweep.setups(&places)?;
+    let used = match Artifacts::open(data) {
+        Ok(artifacts) => Some(initramfs::name(&initramfs::digest(&artifacts))),
+        Err(ArtifactsError::NotSetUp { .. }) => None,
+        // Nobody can tell which one is used.
+        Err(error) => {
+            tracing::warn!(%error, "every initramfs is kept");
+            sweep.directory(&places.initramfs(), &|_| false)?;
+            sweep.disks(&places, keep)?;
+            return Ok(sweep.garbage);
+        }
+    };
+    sweep.directory(&places.initramfs(), &|name| Some(name) != used.as_deref())?;
+    sweep.disks(&places, keep)?;
+    Ok(sweep.garbage)
+}
+
+/// Removes installations that were replaced, for whoever replaced one.
+pub(crate) fn replaced(places: &Places) -> Result<(), FileError> {
+    let mut sweep = Sweep {
+        dry_run: false,
+        garbage: Vec::new(),
+    };
+    sweep.setups(places)
+}
+
+struct Sweep {
+    dry_run: bool,
+    garbage: Vec<Garbage>,
+}
+
+impl Sweep {
+    fn setups(&mut self, places: &Places) -> Result<(), FileError> {
+        let current = std::fs::read_link(places.current()).ok();
+        let current = current.as_deref().and_then(Path::file_name);
+        self.directory(&places.setups(), &|name| Some(name.as_ref()) != current)
+    }
+
+    fn disks(&mut self, places: &Places, keep: &dyn Fn(&str) -> bool) -> Result<(), FileError> {
+        self.directory(&places.disks(), &|name| {
+            !name.strip_suffix(disk::ENDING).is_some_and(keep)
+        })
+    }
+
+    /// Removes of a directory what was made aside by the dead, and what is `stale`.
+    fn directory(
+        &mut self,
+        directory: &Path,
+        stale: &dyn Fn(&str) -> bool,
+    ) -> Result<(), FileError> {
+        for name in files::names(directory)? {
+            let name = name.to_string_lossy();
+            let path = directory.join(&*name);
+            let removed = if name.starts_with(ASIDE) {
+                is_old(&path) && self.take(&path)?
+            } else if name.ends_with(LOCK) {
+                false
+            } else {
+                stale(&name) && self.take(&path)?
+            };
+            if removed && !self.dry_run {
+                // Whoever makes it anew has it; then it stays.
+                self.take_lock(&lock_of(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nobody had it, and it is gone, or would be.
+    fn take(&mut self, path: &Path) -> Result<bool, FileError> {
+        let Some(_lock) = lock::take(path, Hold::Exclusive)? else {
+            return Ok(false);
+        };
+        let bytes = size(path).map_err(FileError::at("looking at", path))?;
+        if !self.dry_run {
+            files::remove(path)?;
+        }
+        let path = path.to_owned();
+        self.garbage.push(Garbage { path, bytes });
+        Ok(true)
+    }
+
+    fn take_lock(&self, path: &Path) -> Result<(), FileError> {
+        match lock::take(path, Hold::Exclusive)? {
+            Some(_lock) => files::remove(path),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_old(path: &Path) -> bool {
+    let changed = std::fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|changed| {
+        SystemTime::now()
+            .duration_since(changed)
+            .is_ok_and(|age| age >= MAKING)
+    })
+}
+
+/// Bytes of a file, or of the files below a directory of ours.
+fn size(path: &Path) -> io::Result<u64> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    if !metadata.is_dir() {
+        return Ok(metadata.len());
+    }
+    std::fs::read_dir(path)?.try_fold(0, |sum, entry| Ok(sum + size(&entry?.path())?))
+}

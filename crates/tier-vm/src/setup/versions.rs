@@ -1,0 +1,167 @@
+//! Which versions programs say they are, and what is known against these.
+
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
+
+use super::SetupError;
+use crate::artifacts::Versions;
+
+/// How long a program may take to say its version. They take milliseconds.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What it may say, in bytes.
+const MAX_OUTPUT_BYTES: u64 = 16 << 10;
+
+/// The longest version, in bytes.
+const MAX_VERSION_BYTES: usize = 64;
+
+/// How often a program is started that somebody still writes: a process that another thread just
+/// started has our descriptors until it executes its program.
+const MAX_TRIES: u32 = 50;
+
+/// A weakness that is known of something installed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Vulnerability {
+    /// Its number.
+    pub id: &'static str,
+    /// What it is in, what it does, and what to do.
+    pub message: String,
+}
+
+/// A version, as `1.12.1`.
+type Version = (u64, u64, u64);
+
+/// Something known.
+struct Known {
+    id: &'static str,
+    of: fn(&Versions) -> (&'static str, &str),
+    /// From the first of these versions to before the second.
+    affected: &'static [(Version, Version)],
+    what: &'static str,
+}
+
+const KNOWN: [Known; 2] = [
+    // AWS security bulletin 2026-003.
+    Known {
+        id: "CVE-2026-1386",
+        of: |versions| ("jailer", &versions.jailer.version),
+        affected: &[((0, 0, 0), (1, 13, 2)), ((1, 14, 0), (1, 14, 1))],
+        what: "who can write where jails are made can have it overwrite files of the host; here \
+               only root can",
+    },
+    // AWS security bulletin 2026-015.
+    Known {
+        id: "CVE-2026-5747",
+        of: |versions| ("firecracker", &versions.firecracker.version),
+        affected: &[((1, 13, 0), (1, 14, 4)), ((1, 15, 0), (1, 15, 1))],
+        what: "root of a guest with PCI devices can write out of bounds; machines here have none",
+    },
+];
+
+/// What is known against what is installed. What does not say which version it is may be any.
+#[must_use]
+pub fn vulnerabilities(versions: &Versions) -> Vec<Vulnerability> {
+    let found = KNOWN.iter().filter_map(|known| {
+        let (program, version) = (known.of)(versions);
+        let has = |version| {
+            let within = |(from, to): &(Version, Version)| (*from..*to).contains(&version);
+            known.affected.iter().any(within)
+        };
+        if parse(version).is_some_and(|version| !has(version)) {
+            return None;
+        }
+        Some(Vulnerability {
+            id: known.id,
+            message: format!(
+                "{program} {version} has {}: {}; install a newer release of Firecracker",
+                known.id, known.what
+            ),
+        })
+    });
+    found.collect()
+}
+
+/// `1.12.1`, with something behind it or not. A version before a release, as `1.14.1-dev`, is older
+/// than it.
+fn parse(version: &str) -> Option<Version> {
+    let mut numbers = version.splitn(3, '.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??, numbers.next()??))
+}
+
+/// The version that the program in `path` says it is, which begins its output as `<name> v`.
+pub(super) async fn of(path: &Path, name: &str) -> Result<String, SetupError> {
+    let failed = |problem: String, fix: &str| SetupError::Program {
+        path: path.to_owned(),
+        problem,
+        fix: fix.to_owned(),
+    };
+    let output = timeout(DEADLINE, output(path)).await.map_err(|_| {
+        let problem = format!("`--version` took more than {} s", DEADLINE.as_secs());
+        failed(problem, "check that it is the right file")
+    })?;
+    let output = output.map_err(|error| {
+        let problem = format!("it cannot be started: {error}");
+        failed(problem, "check that it is a program for this machine, and that the data directory is not mounted noexec")
+    })?;
+    let text = String::from_utf8_lossy(&output);
+    let version = version_in(&text, name).ok_or_else(|| {
+        let problem = format!("`--version` does not say `{name} v…`");
+        failed(problem, "check that it is the right file")
+    })?;
+    Ok(version.to_owned())
+}
+
+fn version_in<'a>(output: &'a str, name: &str) -> Option<&'a str> {
+    let line = output.lines().next()?;
+    let version = line.strip_prefix(name)?.strip_prefix(" v")?.trim_end();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-+_".contains(&byte);
+    let good = (1..=MAX_VERSION_BYTES).contains(&version.len()) && version.bytes().all(plain);
+    good.then_some(version)
+}
+
+/// What it writes to standard output, up to the limit. Dropped, it is killed.
+async fn output(path: &Path) -> io::Result<Vec<u8>> {
+    // It is started elsewhere.
+    let path = std::path::absolute(path)?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a program says which version it is when it is started"
+    )]
+    let mut command = Command::new(path);
+    command
+        .arg("--version")
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    let mut tries = 0;
+    let mut child = loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < MAX_TRIES =>
+            {
+                tries += 1;
+                sleep(Duration::from_millis(20)).await;
+            }
+            spawned => break spawned?,
+        }
+    };
+    let mut bytes = Vec::new();
+    if let Some(output) = child.stdout.take() {
+        output
+            .take(MAX_OUTPUT_BYTES)
+            .read_to_end(&mut bytes)
+            .await?;
+    }
+    // Whether it succeeds is not asked: what it said counts.
+    child.kill().await?;
+    Ok(bytes)
+}

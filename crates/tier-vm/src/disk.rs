@@ -63,7 +63,7 @@ pub fn disk_of(data: &Path, digest: &str, tree: BorrowedFd<'_>) -> Result<File, 
     let digest =
         checked(digest).ok_or_else(|| DiskError::Digest(digest.chars().take(100).collect()))?;
     cache::open_or_make(&Places::of(data).disks(), &name(digest), |aside| {
-        tree::pack(digest, tree, aside)
+        tree::pack(digest, tree, aside, &tree::LIMITS)
     })
 }
 
@@ -73,3 +73,6 @@ pub(crate) fn name(digest: &str) -> String {
 
 /// The ending of a disk's name.
 pub(crate) const ENDING: &str = ".squashfs";
+
+#[cfg(test)]
+mod tests;

@@ -101,14 +101,18 @@ impl Sweep {
             let path = directory.join(&*name);
             let removed = if name.starts_with(ASIDE) {
                 is_old(&path) && self.take(&path)?
-            } else if name.ends_with(LOCK) {
-                false
             } else {
-                stale(&name) && self.take(&path)?
+                !name.ends_with(LOCK) && stale(&name) && self.take(&path)?
             };
             if removed && !self.dry_run {
-                // Whoever makes it anew has it; then it stays.
                 self.take_lock(&lock_of(&path))?;
+            }
+            // What was to be made beneath it, and was not.
+            if let Some(of) = name.strip_suffix(LOCK)
+                && !self.dry_run
+                && !directory.join(of).exists()
+            {
+                self.take_lock(&path)?;
             }
         }
         Ok(())
@@ -128,6 +132,7 @@ impl Sweep {
         Ok(true)
     }
 
+    /// Removes a lock file, unless somebody has it.
     fn take_lock(&self, path: &Path) -> Result<(), FileError> {
         match lock::take(path, Hold::Exclusive)? {
             Some(_lock) => files::remove(path),
@@ -153,3 +158,6 @@ fn size(path: &Path) -> io::Result<u64> {
     }
     std::fs::read_dir(path)?.try_fold(0, |sum, entry| Ok(sum + size(&entry?.path())?))
 }
+
+#[cfg(test)]
+mod tests;

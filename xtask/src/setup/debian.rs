@@ -51,6 +51,8 @@ const PACKAGES: &[(&str, Sign)] = &[
     ("umoci", Sign::Program("umoci")),
     ("docker-registry", Sign::Program("docker-registry")),
     ("debootstrap", Sign::Program("debootstrap")),
+    // What looks into the disks of microVMs.
+    ("squashfs-tools", Sign::Program("unsquashfs")),
     // A terminal for the sessions' shell.
     ("tmux", Sign::Program("tmux")),
 ];

@@ -22,18 +22,26 @@ use rustix::io::Errno;
 use super::DiskError;
 use crate::files::{Aside, FileError};
 
-/// Bytes of all files of a tree: what the image store unpacks by default.
-const MAX_BYTES: u64 = 16 << 30;
+/// What a tree may come to.
+pub(super) struct Limits {
+    /// Bytes of all its files.
+    pub(super) bytes: u64,
+    /// Entries in all its directories.
+    pub(super) entries: u64,
+    /// Different owners and groups. The format has room for 65,535, and writing looks through them for
+    /// every entry.
+    pub(super) owners: usize,
+}
 
-/// Entries of a tree: what the image store unpacks by default.
-const MAX_ENTRIES: u64 = 2_000_000;
+/// What the image store unpacks by default.
+pub(super) const LIMITS: Limits = Limits {
+    bytes: 16 << 30,
+    entries: 2_000_000,
+    owners: 4096,
+};
 
 /// How deep directories nest. The walk holds a descriptor per level, and a process may have 1024.
 const MAX_DEPTH: usize = 128;
-
-/// Different owners and groups of a tree. The format has room for 65,535, and writing looks through them
-/// for every entry.
-const MAX_IDS: usize = 4096;
 
 /// Read at once, in bytes: mksquashfs's default. What a guest reads, it decompresses in blocks of it.
 const BLOCK_BYTES: u32 = 128 << 10;
@@ -45,9 +53,14 @@ const PADDING_KIB: u32 = 4;
 const KEPT_MODE: u32 = 0o1777;
 
 /// Packs the tree into `aside`.
-pub(super) fn pack(digest: &str, tree: BorrowedFd<'_>, aside: &Aside) -> Result<(), DiskError> {
+pub(super) fn pack(
+    digest: &str,
+    tree: BorrowedFd<'_>,
+    aside: &Aside,
+    limits: &Limits,
+) -> Result<(), DiskError> {
     let written = |error: io::Error| FileError::at("writing", aside.path())(error);
-    let left = Rc::new(Cell::new(MAX_BYTES));
+    let left = Rc::new(Cell::new(limits.bytes));
     let mut packer = Packer {
         digest,
         root: tree,
@@ -55,13 +68,14 @@ pub(super) fn pack(digest: &str, tree: BorrowedFd<'_>, aside: &Aside) -> Result<
         image: image().map_err(|error| written(io_error(error)))?,
         ids: HashSet::new(),
         entries: 0,
+        limits,
     };
     packer.all()?;
     let result = packer
         .image
         .write(BufWriter::with_capacity(1 << 20, aside.file_of()));
     let (_, length) = result.map_err(|error| match file::exhausted(&left) {
-        true => too_large(digest, MAX_BYTES, "bytes"),
+        true => too_large(digest, limits.bytes, "bytes"),
         false => written(io_error(error)).into(),
     })?;
     // A file that was there already is written and then taken back, and may reach beyond the end.
@@ -95,6 +109,7 @@ struct Packer<'a> {
     image: FilesystemWriter<'a, 'a, 'a>,
     ids: HashSet<u32>,
     entries: u64,
+    limits: &'a Limits,
 }
 
 impl Packer<'_> {
@@ -136,8 +151,8 @@ impl Packer<'_> {
         depth: usize,
     ) -> Result<(), DiskError> {
         self.entries += 1;
-        if self.entries > MAX_ENTRIES {
-            return Err(too_large(self.digest, MAX_ENTRIES, "entries"));
+        if self.entries > self.limits.entries {
+            return Err(too_large(self.digest, self.limits.entries, "entries"));
         }
         let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| self.failed(path, error))?;
@@ -172,8 +187,8 @@ impl Packer<'_> {
 
     fn header(&mut self, stat: &Stat) -> Result<NodeHeader, DiskError> {
         self.ids.extend([stat.st_uid, stat.st_gid]);
-        if self.ids.len() > MAX_IDS {
-            return Err(too_large(self.digest, MAX_IDS as u64, "owners"));
+        if self.ids.len() > self.limits.owners {
+            return Err(too_large(self.digest, self.limits.owners as u64, "owners"));
         }
         // Times before 1970 and after 2106 do not fit.
         let mtime = stat.st_mtime.clamp(0, i64::from(u32::MAX));

@@ -172,3 +172,6 @@ fn within(what: &str, bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>, KernelError
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

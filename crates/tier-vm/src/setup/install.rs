@@ -105,3 +105,6 @@ fn put_in_force(places: &Places, aside: Aside) -> Result<(), SetupError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,7 @@ pub(super) async fn put(
         }
         FirecrackerSource::Installed => {
             let artifacts = Artifacts::open(data)?;
+            artifacts.verify()?;
             let kept = |path: &PathBuf, from: &str| {
                 let mut program = given(path)?;
                 from.clone_into(&mut program.from);

@@ -90,10 +90,12 @@ pub(super) async fn fetch(release: &Release) -> Result<(Program, Program), Setup
             fix: "give the one that upstream publishes beside the archive",
         });
     };
-    let archive = timeout(WHOLE, download(&url)).await.unwrap_or_else(|_| {
-        let problem = format!("it took more than {} s", WHOLE.as_secs());
-        Err(failed(&url, problem))
-    })?;
+    let archive = timeout(WHOLE, download(&url, MAX_ARCHIVE_BYTES))
+        .await
+        .unwrap_or_else(|_| {
+            let problem = format!("it took more than {} s", WHOLE.as_secs());
+            Err(failed(&url, problem))
+        })?;
     let release = release.clone();
     tokio::task::spawn_blocking(move || {
         let actual = digest::of(&archive);
@@ -119,7 +121,7 @@ fn failed(url: &str, problem: String) -> SetupError {
 }
 
 /// What is at `url`. Nothing of it is trusted yet.
-async fn download(url: &str) -> Result<Vec<u8>, SetupError> {
+async fn download(url: &str, limit: u64) -> Result<Vec<u8>, SetupError> {
     let parsed = Url::parse(url).map_err(|error| failed(url, error.to_string()))?;
     // One for the process; where somebody has set one already, that is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -138,13 +140,17 @@ async fn download(url: &str) -> Result<Vec<u8>, SetupError> {
         let status = response.status().as_u16();
         return Err(failed(url, format!("it answered with status {status}")));
     }
+    let too_long = || failed(url, format!("it has more than {limit} bytes"));
+    if response
+        .content_length()
+        .is_some_and(|length| length > limit)
+    {
+        return Err(too_long());
+    }
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(transport)? {
-        if (bytes.len() + chunk.len()) as u64 > MAX_ARCHIVE_BYTES {
-            return Err(failed(
-                url,
-                format!("it has more than {MAX_ARCHIVE_BYTES} bytes"),
-            ));
+        if (bytes.len() + chunk.len()) as u64 > limit {
+            return Err(too_long());
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -213,3 +219,6 @@ fn unpack(release: &Release, url: &str, archive: &[u8]) -> Result<(Program, Prog
         jailer.ok_or_else(|| missing("jailer"))?,
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,13 +96,17 @@ fn parse(version: &str) -> Option<Version> {
 
 /// The version that the program in `path` says it is, which begins its output as `<name> v`.
 pub(super) async fn of(path: &Path, name: &str) -> Result<String, SetupError> {
+    of_within(path, name, DEADLINE).await
+}
+
+async fn of_within(path: &Path, name: &str, deadline: Duration) -> Result<String, SetupError> {
     let failed = |problem: String, fix: &str| SetupError::Program {
         path: path.to_owned(),
         problem,
         fix: fix.to_owned(),
     };
-    let output = timeout(DEADLINE, output(path)).await.map_err(|_| {
-        let problem = format!("`--version` took more than {} s", DEADLINE.as_secs());
+    let output = timeout(deadline, output(path)).await.map_err(|_| {
+        let problem = format!("`--version` took more than {} s", deadline.as_secs());
         failed(problem, "check that it is the right file")
     })?;
     let output = output.map_err(|error| {
@@ -164,4 +168,87 @@ async fn output(path: &Path) -> io::Result<Vec<u8>> {
     // Whether it succeeds is not asked: what it said counts.
     child.kill().await?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifacts::Component;
+    use crate::testing::program;
+
+    #[test]
+    fn a_version_is_told_by_the_first_line() {
+        let of = |output| version_in(output, "Firecracker");
+        assert_eq!(
+            of("Firecracker v1.12.1\n\n2026-… exiting\n"),
+            Some("1.12.1")
+        );
+        assert_eq!(of("Firecracker v1.14.0-dev\r\n"), Some("1.14.0-dev"));
+        let long = format!("Firecracker v{}", "1".repeat(65));
+        for bad in [
+            "",
+            "\nFirecracker v1",
+            "Jailer v1.12.1",
+            "Firecracker v",
+            "Firecracker v1 \x1b",
+            &long,
+        ] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_has_a_deadline_and_a_limit() {
+        let home = tempfile::tempdir().unwrap();
+        let deadline = Duration::from_secs(3);
+        let of = async |script: &str| {
+            let path = program(home.path(), script);
+            of_within(&path, "Jailer", deadline).await
+        };
+        assert_eq!(of("echo Jailer v1.2.3").await.unwrap(), "1.2.3");
+        // With nothing of our environment, and no input.
+        let script = "read x && exit; test -z \"$CARGO\" && echo Jailer v1.2.3";
+        assert_eq!(of(script).await.unwrap(), "1.2.3");
+        assert_eq!(of("echo Jailer v1.2.3; exec yes").await.unwrap(), "1.2.3");
+        for (script, said) in [
+            ("exec sleep 600", "took more than 3 s"),
+            ("echo Jailer v1.2.3; exec sleep 600", "took more than 3 s"),
+            ("exec yes", "does not say"),
+            ("exit 1", "does not say"),
+        ] {
+            let error = of(script).await.unwrap_err().to_string();
+            assert!(error.contains(said), "{script}: {error}");
+        }
+        let error = of_within(home.path(), "Jailer", deadline)
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("cannot be started"), "{error}");
+    }
+
+    #[test]
+    fn what_is_known_is_known_of_the_versions_that_have_it() {
+        let ids = |firecracker: &str, jailer: &str| {
+            let component = |version: &str| Component {
+                version: version.to_owned(),
+                sha256: String::new(),
+                from: String::new(),
+            };
+            let versions = Versions {
+                firecracker: component(firecracker),
+                jailer: component(jailer),
+                kernel: component("6"),
+            };
+            let found = vulnerabilities(&versions);
+            found.into_iter().map(|known| known.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids("1.12.1", "1.12.1"), ["CVE-2026-1386"]);
+        assert_eq!(ids("1.13.1", "1.13.1"), ["CVE-2026-1386", "CVE-2026-5747"]);
+        assert_eq!(ids("1.13.2", "1.13.2"), ["CVE-2026-5747"]);
+        assert_eq!(ids("1.14.0", "1.14.0"), ["CVE-2026-1386", "CVE-2026-5747"]);
+        assert_eq!(ids("1.14.1", "1.14.1"), ["CVE-2026-5747"]);
+        assert_eq!(ids("1.14.4", "1.14.4"), [""; 0]);
+        assert_eq!(ids("1.15.0", "1.15.0"), ["CVE-2026-5747"]);
+        assert_eq!(ids("1.17.0", "1.17.0"), [""; 0]);
+        assert_eq!(ids("2.0.0", "main"), ["CVE-2026-1386"]);
+    }
 }

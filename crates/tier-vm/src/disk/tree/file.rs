@@ -81,3 +81,45 @@ impl Read for Lazy<'_> {
 pub(super) fn exhausted(left: &Cell<u64>) -> bool {
     left.get() == EXHAUSTED
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_a_file_became_is_not_followed() {
+        let home = tempfile::tempdir().unwrap();
+        let tree = home.path().join("tree");
+        fs::create_dir_all(tree.join("directory")).unwrap();
+        fs::write(home.path().join("secret"), "secret").unwrap();
+        fs::write(tree.join("directory/file"), "content").unwrap();
+        fs::create_dir(home.path().join("other")).unwrap();
+        fs::write(home.path().join("other/file"), "secret").unwrap();
+        symlink("../secret", tree.join("link")).unwrap();
+        symlink("../other", tree.join("elsewhere")).unwrap();
+        let root = File::open(&tree).unwrap();
+        let read = |path: &str| {
+            let left = Rc::new(Cell::new(100));
+            let mut text = String::new();
+            let mut file = Lazy::new(root.as_fd(), Path::new(path), left);
+            file.read_to_string(&mut text).map(|_| text)
+        };
+        assert_eq!(read("directory/file").unwrap(), "content");
+        for path in [
+            "link",
+            "elsewhere/file",
+            "../secret",
+            "/etc/passwd",
+            "directory",
+            "absent",
+        ] {
+            let error = read(path).unwrap_err().to_string();
+            assert!(error.contains(path), "{error}");
+        }
+        assert!(tree.join("elsewhere/file").exists(), "the link leads there");
+    }
+}

@@ -51,19 +51,9 @@ fn invalid(problem: &str) -> io::Error {
 }
 
 #[cfg(test)]
-pub(in crate::kernel) mod tests {
+mod tests {
     use super::*;
-
-    pub(in crate::kernel) fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
-        let mut archive = MAGIC.to_vec();
-        for (name, bytes) in members {
-            archive.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}", 0, 0, 0, 100_644).bytes());
-            archive.extend(format!("{:<10}`\n", bytes.len()).bytes());
-            archive.extend(*bytes);
-            archive.resize(archive.len().next_multiple_of(2), b'\n');
-        }
-        archive
-    }
+    use crate::testing::archive;
 
     fn read(archive: &[u8]) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -81,8 +71,8 @@ pub(in crate::kernel) mod tests {
             &archive(&[control, control]),
             &good[..good.len() - 50],
             &good[..30],
-            b"!<arch>\n".as_slice(),
-            b"".as_slice(),
+            MAGIC,
+            b"",
         ] {
             assert!(read(bad).is_err());
         }

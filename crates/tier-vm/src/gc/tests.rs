@@ -1,0 +1,87 @@
+//! What is removed, and what is not.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+
+use super::*;
+use crate::disk_of;
+use crate::files::Aside;
+
+fn disk(data: &Path, digit: char) -> File {
+    let tree = tempfile::tempdir().unwrap();
+    let root = File::open(tree.path()).unwrap();
+    disk_of(data, &digit.to_string().repeat(64), root.as_fd()).unwrap()
+}
+
+#[test]
+fn only_what_nobody_wants_or_uses_is_removed() {
+    let data = tempfile::tempdir().unwrap();
+    let places = Places::of(data.path());
+    let used = disk(data.path(), 'a');
+    drop((disk(data.path(), 'b'), disk(data.path(), 'c')));
+    // Left by makers: one that lives, one that died long ago, one that died or began just now.
+    let living = Aside::file(&places.disks()).unwrap();
+    let dead = places.disks().join(".new-dead");
+    let new = places.disks().join(".new-new");
+    for path in [&dead, &new] {
+        fs::write(path, "half").unwrap();
+    }
+    let old = SystemTime::now() - MAKING * 2;
+    File::open(&dead).unwrap().set_modified(old).unwrap();
+    let failed = places.disks().join("d.squashfs.lock");
+    fs::write(&failed, "").unwrap();
+    fs::create_dir_all(places.initramfs()).unwrap();
+    let initramfs = places.initramfs().join("old.cpio");
+    fs::write(&initramfs, "old").unwrap();
+
+    let keep = |digest: &str| digest.starts_with('b');
+    let collect = |dry_run| {
+        let garbage = gc(data.path(), &keep, dry_run).unwrap();
+        garbage
+            .into_iter()
+            .map(|garbage| garbage.path)
+            .collect::<Vec<_>>()
+    };
+    let c = places.disks().join(disk::name(&"c".repeat(64)));
+    let expected = [initramfs.clone(), dead.clone(), c.clone()];
+    assert_eq!(collect(true), expected);
+    assert!(expected.iter().all(|path| path.exists()));
+    assert_eq!(collect(false), expected);
+    assert!(!expected.iter().any(|path| path.exists()));
+    assert!(living.path().exists() && new.exists() && !failed.exists());
+    assert!(!lock_of(&c).exists());
+    assert!(collect(false).is_empty());
+    drop(used);
+    assert_eq!(
+        collect(false),
+        [places.disks().join(disk::name(&"a".repeat(64)))]
+    );
+}
+
+#[test]
+fn nothing_is_there_to_remove_where_nothing_is() {
+    let data = tempfile::tempdir().unwrap();
+    assert_eq!(gc(data.path(), &|_| false, false).unwrap(), []);
+    assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn whoever_wants_a_disk_gets_it_whatever_is_removed() {
+    let data = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        let users: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let disk = disk(data.path(), 'e');
+                        assert_eq!(disk.metadata().unwrap().len() % 4096, 0);
+                        assert!(disk.metadata().unwrap().len() > 0);
+                    }
+                })
+            })
+            .collect();
+        while users.iter().any(|user| !user.is_finished()) {
+            gc(data.path(), &|_| false, false).unwrap();
+        }
+    });
+}

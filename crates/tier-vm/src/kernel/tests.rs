@@ -234,3 +234,27 @@ fn bombs_cost_little() {
     let bomb = crate::testing::archive(&[("data.tar.zst", &data)]);
     assert!(said(home.read(&bomb)).contains("passes the limit"));
 }
+
+#[test]
+fn no_changed_byte_gets_past_the_checks_or_ends_us() {
+    let home = Home::new();
+    let whole = kernel_package(RELEASE);
+    for at in (0..whole.len()).step_by(23) {
+        let mut changed = whole.clone();
+        changed[at] ^= 0xff;
+        // Some are not seen: times and owners, which count for nothing, and bytes of the image.
+        if let Ok(kernel) = home.read(&changed) {
+            assert_eq!(names(&kernel).len(), ORDER.len(), "{at}");
+        }
+    }
+    for bytes in [kernel(RELEASE), module(RELEASE, "a,b")] {
+        for at in 0..bytes.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[at] = value;
+                let _ = elf::check_kernel("changed", &changed);
+                let _ = modinfo::ModInfo::of(&changed);
+            }
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! What this host cannot show, in `vmhost`: the conformance cases of tier oci on pure cgroup v2 as root,
-//! as an ordinary user, and under systemd's cgroup driver; sessions of an ordinary user.
+//! as an ordinary user, and under systemd's cgroup driver; those of tier microvm, and its own tests, with
+//! a KVM that runs guests; sessions of an ordinary user.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
+use crate::setup;
 use crate::shell::{Shell, say};
 
 /// What each host is, and how `vmhost` is asked for it.
@@ -46,6 +48,8 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         shell,
         conformance: conformance(shell, &shared)?,
         sessions: sessions(shell, &shared)?,
+        machines: machines(shell, &shared)?,
+        machine_tests: machine_tests(shell, &shared)?,
         probe: probe(shell, &shared)?,
         shared,
     };
@@ -61,6 +65,12 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         let result = guest.run(host, &guest.conformance, &["--subject", "oci"]);
         note(format!("tier oci: {name}"), result);
     }
+    say("\n== tier microvm: its own tests");
+    let result = guest.run(&[], &guest.machine_tests, &["--test-threads", "1"]);
+    note("the tests of tier microvm".into(), result);
+    say("\n== conformance of tier microvm");
+    let result = guest.run(&[], &guest.conformance, &["--subject", "microvm"]);
+    note("tier microvm".into(), result);
     let (name, host) = ORDINARY_USER;
     say(format_args!("\n== sessions: {name}"));
     // One after the other, as on every host.
@@ -78,6 +88,9 @@ struct Guest<'a> {
     shell: &'a Shell,
     conformance: PathBuf,
     sessions: PathBuf,
+    /// A data directory in which tier microvm is set up.
+    machines: PathBuf,
+    machine_tests: PathBuf,
     probe: PathBuf,
     shared: TempDir,
 }
@@ -96,6 +109,10 @@ impl Guest<'_> {
             .args([
                 "--env",
                 &format!("AXO_NATIVE_PROBE={}", self.probe.display()),
+                "--env",
+                &format!("AXO_MACHINES={}", self.machines.display()),
+                "--env",
+                &format!("AXO_MICROVM={}/microvm/current", self.machines.display()),
             ])
             .args(host)
             .arg("--")
@@ -115,19 +132,9 @@ fn conformance(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
     share(&shell.release("conformance"), shared, "conformance")
 }
 
-/// The tests of sessions, whose program cargo gives a name of its own.
+/// The tests of sessions.
 fn sessions(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
-    let built = shell
-        .cargo()
-        .args(["test", "--release", "--workspace", "--locked", "--no-run"])
-        .args(["--test", "sessions", "--message-format", "json"])
-        .text()?;
-    let program = built
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find(|message| message["target"]["name"] == "sessions")
-        .and_then(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo does not say where it built the tests of sessions")?;
+    let program = test_program(shell, "sessions", &[])?;
     // A name that is no test's would pass in the machine.
     let listed = shell
         .command(&program)
@@ -140,6 +147,49 @@ fn sessions(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
         );
     }
     share(&program, shared, "sessions")
+}
+
+/// The tests of tier microvm that want a KVM.
+fn machine_tests(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
+    let program = test_program(shell, "vm", &["--features", "axo-tier-vm/kvm-tests"])?;
+    share(&program, shared, "vm")
+}
+
+/// Tier microvm, set up by the command itself, for which no KVM is needed.
+fn machines(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
+    shell
+        .cargo()
+        .args(["build", "--release", "--locked", "-p", "axocoatl"])
+        .run()?;
+    let home = shared.path().join("machines");
+    let programs = setup::firecracker(shell);
+    shell
+        .command(shell.release("axocoatl"))
+        .env("AXOCOATL_HOME", &home)
+        .args(["microvm", "setup", "--firecracker"])
+        .arg(programs.join("firecracker"))
+        .arg("--jailer")
+        .arg(programs.join("jailer"))
+        .arg("--kernel")
+        .arg(setup::guest_kernel(shell))
+        .run()?;
+    Ok(home.join("data"))
+}
+
+/// A program of tests, which cargo gives a name of its own.
+fn test_program(shell: &Shell, name: &str, more: &[&str]) -> Result<PathBuf> {
+    let built = shell
+        .cargo()
+        .args(["test", "--release", "--workspace", "--locked", "--no-run"])
+        .args(["--test", name, "--message-format", "json"])
+        .args(more)
+        .text()?;
+    built
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find(|message| message["target"]["name"] == name)
+        .and_then(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo does not say where it built the tests {name}"))
 }
 
 /// The hostile program.

@@ -9,7 +9,7 @@ mod firecracker;
 mod wasmtime;
 mod youki;
 
-pub(crate) use firecracker::path as firecracker;
+pub(crate) use firecracker::{kernel as guest_kernel, path as firecracker};
 pub(crate) use wasmtime::path as wasmtime;
 
 /// Programs of cargo, as they are installed when there is none.

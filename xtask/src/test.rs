@@ -39,6 +39,7 @@ pub(crate) fn run(shell: &Shell, arguments: &Arguments) -> Result<()> {
         ])
         .args(&arguments.nextest)
         .env("AXO_FIRECRACKER_BIN", setup::firecracker(shell))
+        .env("AXO_KERNEL_PACKAGE", setup::guest_kernel(shell))
         .run();
     // Nothing of the workspace asks for its feature but the build of the helpers.
     let supervisor = shell

@@ -43,6 +43,7 @@ mod watch;
 
 pub(crate) use arguments::Arguments;
 pub(crate) use initramfs::static_busybox;
+pub(crate) use kernel::fetch_package;
 
 /// The machine did not run the command to its end, as `docker run` says it.
 const FAILED: u8 = 125;

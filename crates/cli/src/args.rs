@@ -1,5 +1,6 @@
 //! The command line.
 
+mod microvm;
 mod session;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use axocoatl_isolation::{
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use microvm::{Microvm, MicrovmSetup};
 pub(crate) use session::{Create, Exec, Logs, Session, Shell};
 
 /// Runs the tools of AI agents inside the right amount of isolation.
@@ -47,6 +49,9 @@ pub(crate) enum Command {
     /// Make sandboxes that stay, and work in them
     #[command(subcommand)]
     Session(Session),
+    /// Set up microVMs; show and remove what they are made of
+    #[command(subcommand)]
+    Microvm(Microvm),
     /// Show what this host can do: each tier is started for real
     Tiers,
     /// Examine this host and say how to repair what is wrong

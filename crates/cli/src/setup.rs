@@ -30,6 +30,7 @@ pub(crate) fn trial_engine() -> anyhow::Result<(Engine, Owner)> {
     let home = Owner::new_beneath(&trials)?;
     let engine = Engine::builder()
         .places(Places::under(home.path()))
+        .machines(Places::of_process()?.data)
         .policy(Policy::default())
         .tool_roots(Vec::new())
         .audit(AuditLog::off())

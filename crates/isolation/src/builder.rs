@@ -10,6 +10,8 @@ use axo_core::{
 };
 #[cfg(feature = "oci-isolation")]
 use axo_tier_oci::{CgroupDriver, OciConfig, OciExecutor};
+#[cfg(feature = "firecracker-isolation")]
+use axo_tier_vm::{VmConfig, VmExecutor};
 #[cfg(feature = "wasmtime-sandbox")]
 use axo_tier_wasm::{Compiler, WasmConfig, WasmExecutor};
 use serde_json::Value;
@@ -36,6 +38,10 @@ const DEFAULT_CONTAINERS: u32 = 32;
 #[cfg(feature = "oci-isolation")]
 const MAX_CONTAINERS: u32 = 1024;
 
+/// Most machines at once, unless the builder says otherwise: each has the memory of its guest.
+#[cfg(feature = "firecracker-isolation")]
+const DEFAULT_MACHINES: u32 = 16;
+
 /// Largest policy, in bytes.
 const MAX_POLICY_BYTES: usize = 1 << 20;
 
@@ -59,6 +65,8 @@ pub struct EngineBuilder {
     warm_containers: usize,
     #[cfg(feature = "oci-isolation")]
     only_looks: bool,
+    #[cfg(feature = "firecracker-isolation")]
+    machines: Option<PathBuf>,
     tools: Vec<ToolSpec>,
     native: NativeExecutor,
     functions: Vec<ToolName>,
@@ -156,8 +164,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Most calls at once on each tier; further ones wait. Default: 64 on `wasm`, 32 on `oci`; at
-    /// most 1024.
+    /// Most calls at once on each tier; further ones wait. Default: 64 on `wasm`, 32 on `oci`,
+    /// 16 on `microvm`; at most 1024.
     #[must_use]
     pub fn concurrency(mut self, calls: u32) -> Self {
         self.concurrency = Some(calls);
@@ -181,6 +189,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn only_looks(mut self) -> Self {
         self.only_looks = true;
+        self
+    }
+
+    /// The data directory in which tier `microvm` was set up. Default: that of the engine's places.
+    #[cfg(feature = "firecracker-isolation")]
+    #[must_use]
+    pub fn machines(mut self, data: PathBuf) -> Self {
+        self.machines = Some(data);
         self
     }
 
@@ -308,6 +324,20 @@ impl EngineBuilder {
             };
             add(&mut executors, Arc::new(OciExecutor::new(config)));
         }
+        #[cfg(feature = "firecracker-isolation")]
+        if executors.iter().all(|known| known.tier() != Tier::MicroVm) {
+            let config = VmConfig {
+                installed: self.machines.unwrap_or_else(|| places.data.clone()),
+                data: places.data.clone(),
+                images: Some(places.images()),
+                trusted_images: policy.trusted_images.clone(),
+                concurrency: self
+                    .concurrency
+                    .unwrap_or(DEFAULT_MACHINES)
+                    .clamp(1, MAX_CONTAINERS),
+            };
+            add(&mut executors, Arc::new(VmExecutor::new(config)));
+        }
         let tiers = Tier::ALL
             .into_iter()
             .map(|tier| status(tier, &executors))
@@ -384,9 +414,8 @@ fn status(tier: Tier, executors: &[Arc<dyn Executor>]) -> TierStatus {
             fix: match tier {
                 Tier::Wasm => "build with the feature wasmtime-sandbox".into(),
                 Tier::Oci => "build with the feature oci-isolation".into(),
-                _ => format!(
-                    "package the tool for a tier below {tier}, or use a release that has it"
-                ),
+                Tier::MicroVm => "build with the feature firecracker-isolation".into(),
+                Tier::None => "use an engine of ours".into(),
             },
         },
     };

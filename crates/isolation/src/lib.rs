@@ -79,6 +79,18 @@ pub use tool::Tool;
 #[cfg(feature = "wasmtime-sandbox")]
 pub use builder::serve_compiler_if_asked;
 
+/// What machines of tier `microvm` are made of: installing, showing and removing it.
+#[cfg(feature = "firecracker-isolation")]
+pub mod machines {
+    pub use axo_tier_vm::setup::{
+        FirecrackerSource, KernelSource, Release, SetupError, Vulnerability, install,
+        vulnerabilities,
+    };
+    pub use axo_tier_vm::{
+        Artifacts, ArtifactsError, Component, Garbage, MachineFiles, Versions, gc, kept, remove,
+    };
+}
+
 /// The image store, for those who fill it and look at it. Tools that are images run from the store
 /// in [`Places::images`].
 #[cfg(any(feature = "oci-isolation", feature = "podman-sessions"))]

@@ -138,12 +138,13 @@ impl Probe {
                 (Requirement::Wasm, Run::Wasm(program), None)
             }
             #[cfg(feature = "oci-isolation")]
-            Tier::Oci => {
+            Tier::Oci | Tier::MicroVm => {
                 let (owner, bundle) = oci::make_bundle(scratch)?;
                 let run = Run::Bundle(bundle);
                 (Requirement::ContainerImage, run, Some(owner))
             }
-            _ => return Ok(None),
+            #[cfg(not(feature = "oci-isolation"))]
+            Tier::Oci | Tier::MicroVm => return Ok(None),
         };
         Ok(Some(Self {
             spec: ToolSpec::new(name, requires, run),

@@ -106,6 +106,7 @@ impl Rig {
             sabotage(&mut request);
         }
         let placed = self.place(request)?;
+        self.subject.store(&placed).await?;
         let result = self.subject.executor.run(placed).await;
         let mut outcome = result.map_err(|e| format!("the executor failed: {}", chain(&e)))?;
         if let Some(Sabotage::Outcome(sabotage)) = self.broken {

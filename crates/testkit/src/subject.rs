@@ -4,8 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axo_core::{Capabilities, Executor, Readiness, Run, Tier, WasmSource};
+use axo_core::{
+    Capabilities, EffectiveLimits, Executor, PlacedCall, Readiness, Run, Tier, WasmSource,
+};
 use axocoatl_isolation::{AuditLog, Compiler, Engine, Places, Policy};
+
+use tokio::sync::OnceCell;
 
 use crate::pace::paced;
 use crate::probe;
@@ -25,6 +29,9 @@ pub struct Subject {
     pub(crate) scratch: PathBuf,
     /// Whether each call has a process of ours that supervises it.
     pub(crate) supervised: bool,
+    /// Set once a machine with the default limits is stored, where the tier stores machines: calls
+    /// with these limits then begin with a clone of it, all others with one that boots.
+    stored: Option<Arc<OnceCell<()>>>,
 }
 
 /// The subjects, and the directory that all of them work in.
@@ -34,14 +41,19 @@ pub struct Subjects {
     _home: tempfile::TempDir,
 }
 
+/// The data directory in which tier `microvm` was set up, where the host can run machines.
+const MACHINES: &str = "AXO_MACHINES";
+
 impl Subjects {
-    /// Every tier there is, as the engine configures it.
+    /// Every tier there is, as the engine configures it; `microvm` where `AXO_MACHINES` says so.
     #[must_use]
     pub fn new() -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let places = Places::under(home.path());
+        let machines = std::env::var_os(MACHINES).map(PathBuf::from);
         let engine = Engine::builder()
             .places(places.clone())
+            .machines(machines.clone().unwrap_or_else(|| places.data.clone()))
             .policy(Policy::default())
             .tool_roots(Vec::new())
             .audit(AuditLog::off())
@@ -66,6 +78,7 @@ impl Subjects {
             statuses,
             scratch: places.owners(),
             supervised: false,
+            stored: None,
         };
         let program = probe::native(home.path());
         let native = Subject {
@@ -76,22 +89,38 @@ impl Subjects {
             statuses: true,
             scratch: places.owners(),
             supervised: false,
+            stored: None,
         };
+        let bundle = probe::bundle(home.path(), &program);
         let oci = Subject {
             name: "oci",
             executor: executor(Tier::Oci),
-            run: Run::Bundle(probe::bundle(home.path(), &program)),
+            run: Run::Bundle(bundle.clone()),
             files: true,
             statuses: true,
             scratch: places.owners(),
             supervised: true,
+            stored: None,
         };
-        let all = vec![
+        let mut all = vec![
             native,
             wasm("wasm p1", probe::module(), true),
             wasm("wasm p2", probe::component(), false),
             oci,
         ];
+        // Hardly a host where tests run can run machines. One that is said to, must.
+        if machines.is_some() {
+            all.push(Subject {
+                name: "microvm",
+                executor: executor(Tier::MicroVm),
+                run: Run::Bundle(bundle),
+                files: true,
+                statuses: true,
+                scratch: places.owners(),
+                supervised: true,
+                stored: Some(Arc::default()),
+            });
+        }
         Self { all, _home: home }
     }
 }
@@ -111,6 +140,18 @@ impl Subject {
                 panic!("{} is not available: {reason}", self.name)
             }
         }
+    }
+
+    /// Stores the machine that a call will begin with.
+    pub(crate) async fn store(&self, call: &PlacedCall) -> Result<(), String> {
+        let Some(stored) = &self.stored else {
+            return Ok(());
+        };
+        if *call.limits() != EffectiveLimits::DEFAULT {
+            return Ok(());
+        }
+        let made = stored.get_or_try_init(|| self.executor.prepare(call)).await;
+        made.map(|_| ()).map_err(|e| axo_core::chain(&e))
     }
 
     /// What calls left: in their scratch, of all owners, and of processes.

@@ -9,9 +9,12 @@ use axo_runner::{Exited, Launch, OutputFound, Status};
 
 use crate::failed::Failed;
 use crate::runner::RunnerError;
-use crate::sandbox::{Ended, Stopped, Waiting};
+pub(crate) use crate::sandbox::Stopped;
+use crate::sandbox::{Ended, Waiting};
 use crate::tool::{MAX_COMMAND_BYTES, Tool, command_bytes};
 
+/// Files and directories in a tool's scratch space.
+pub(crate) const SCRATCH_INODES: u64 = 8192;
 /// Output files up to this size are read where we are; longer ones where blocking is allowed.
 const SHORT_READ: u64 = 256 << 10;
 
@@ -62,7 +65,7 @@ pub(crate) async fn run(
     Ok((finished, ended))
 }
 
-fn termination(stopped: Option<Stopped>, exited: &Exited) -> Termination {
+pub(crate) fn termination(stopped: Option<Stopped>, exited: &Exited) -> Termination {
     match (stopped, exited.status) {
         (Some(Stopped::Late), _) => Termination::TimedOut,
         (Some(Stopped::Flooding), _) => Termination::OutputLimit,

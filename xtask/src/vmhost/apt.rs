@@ -40,18 +40,30 @@ impl Package {
 
     /// Fetches it, checks it against the signed index, and unpacks it into a directory.
     pub(super) fn unpack(&self, shell: &Shell, directory: &Path) -> Result<()> {
-        say(format_args!("fetching {} {}", self.name, self.version));
         let fetched = directory.join(".fetched");
-        std::fs::create_dir(&fetched).with_context(|| format!("making {}", fetched.display()))?;
+        let file = self.fetch(shell, &fetched)?;
+        shell
+            .command("dpkg")
+            .arg("-x")
+            .arg(&file)
+            .arg(directory)
+            .text()?;
+        std::fs::remove_dir_all(&fetched).with_context(|| format!("removing {}", fetched.display()))
+    }
+
+    /// Fetches it into a directory, which is made, and checks it against the signed index.
+    pub(super) fn fetch(&self, shell: &Shell, fetched: &Path) -> Result<PathBuf> {
+        say(format_args!("fetching {} {}", self.name, self.version));
+        std::fs::create_dir(fetched).with_context(|| format!("making {}", fetched.display()))?;
         shell
             .command("apt-get")
             .args(["download", "--quiet"])
             // Root has apt's unprivileged user fetch, which may not write into our directory.
             .args(["-o", "APT::Sandbox::User=root"])
             .arg(format!("{}={}", self.name, self.version))
-            .directory(&fetched)
+            .directory(fetched)
             .text()?;
-        let file = only_file(&fetched)?;
+        let file = only_file(fetched)?;
         let bytes = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
         let digest = hex(&Sha256::digest(&bytes));
         ensure!(
@@ -60,13 +72,7 @@ impl Package {
             file.display(),
             self.sha256
         );
-        shell
-            .command("dpkg")
-            .arg("-x")
-            .arg(&file)
-            .arg(directory)
-            .text()?;
-        std::fs::remove_dir_all(&fetched).with_context(|| format!("removing {}", fetched.display()))
+        Ok(file)
     }
 }
 

@@ -64,15 +64,28 @@ impl Kernel {
     }
 }
 
-fn fetch(shell: &Shell, cache: &Cache, refresh: bool) -> Result<PathBuf> {
-    apt::check(shell, META_PACKAGE, refresh)?;
+/// Fetches the package of the kernel that a meta package depends on, to a file.
+pub(crate) fn fetch_package(shell: &Shell, meta_package: &str, to: &Path) -> Result<()> {
+    let package = newest(shell, meta_package, false)?;
+    let fetched = to.with_extension("fetched");
+    let file = package.fetch(shell, &fetched)?;
+    std::fs::rename(&file, to).with_context(|| format!("moving {}", file.display()))?;
+    std::fs::remove_dir(&fetched).with_context(|| format!("removing {}", fetched.display()))
+}
+
+fn newest(shell: &Shell, meta_package: &str, refresh: bool) -> Result<Package> {
+    apt::check(shell, meta_package, refresh)?;
     let depends = shell
         .command("apt-cache")
-        .args(["depends", META_PACKAGE])
+        .args(["depends", meta_package])
         .text()?;
     let name = real_package(&depends)
-        .with_context(|| format!("`apt-cache depends {META_PACKAGE}` names no kernel"))?;
-    let package = Package::find(shell, name)?;
+        .with_context(|| format!("`apt-cache depends {meta_package}` names no kernel"))?;
+    Package::find(shell, name)
+}
+
+fn fetch(shell: &Shell, cache: &Cache, refresh: bool) -> Result<PathBuf> {
+    let package = newest(shell, META_PACKAGE, refresh)?;
     cache.package_or(&package.id(), |directory| {
         package.unpack(shell, directory)?;
         // Installing would make the lists; unpacking does not.

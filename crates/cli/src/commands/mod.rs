@@ -4,6 +4,7 @@ mod completions;
 mod doctor;
 mod gc;
 mod image;
+mod microvm;
 mod run;
 mod session;
 mod tiers;
@@ -33,6 +34,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
             Command::Tool(command) => tool::run(command, &printer).await,
             Command::Image(command) => image::run(command, &printer).await,
             Command::Session(command) => session::run(command, &printer).await,
+            Command::Microvm(command) => microvm::run(command, &printer).await,
             Command::Tiers => tiers::run(&printer).await,
             Command::Doctor(arguments) => doctor::run(&arguments, &printer).await,
             Command::Gc(arguments) => gc::run(&arguments, &printer).await,

@@ -75,9 +75,9 @@ impl AgentError {
             Reply::Watching => "Watching",
             Reply::Events(_) => "Events",
             Reply::Metrics(_) => "Metrics",
-            Reply::Done => "Done",
             Reply::ToolStarted => "ToolStarted",
             Reply::ToolEnded(_) => "ToolEnded",
+            Reply::Done => "Done",
         };
         Self::Unexpected { answer }
     }

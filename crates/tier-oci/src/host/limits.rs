@@ -44,7 +44,7 @@ fn swap_setting(file: &str, value: impl ToString) -> CgroupSetting {
     }
 }
 
-pub(super) fn v2_settings(limits: &EffectiveLimits) -> Vec<CgroupSetting> {
+pub(crate) fn v2_settings(limits: &EffectiveLimits) -> Vec<CgroupSetting> {
     let mut settings = v2_limits(limits);
     // What does not fit ends the whole tool, and not a part that it may not miss.
     settings.push(setting("memory.oom.group", 1));

@@ -72,6 +72,14 @@ impl UserHost {
         })
     }
 
+    /// Within a machine of a sandbox's own, whose ids are nobody else's.
+    pub(crate) const fn of_a_machine() -> Self {
+        Self::Root {
+            base_user: 0,
+            base_group: 0,
+        }
+    }
+
     /// The user that tools run as where neither bundle nor image says.
     pub(crate) fn default_user(&self) -> (u32, u32) {
         match self {

@@ -153,7 +153,7 @@ pub(super) fn open(directory: &Path, users: &UserHost) -> Result<Tool, BundleErr
         directory: working,
         user,
         files: None,
-        _lease: None,
+        lease: None,
     })
 }
 

@@ -190,7 +190,7 @@ impl Obtained {
             user,
             root,
             files,
-            _lease: Some(unpacked),
+            lease: Some(unpacked),
         })
     }
 

@@ -9,11 +9,12 @@ mod program;
 mod root;
 mod users;
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axo_core::{BoxError, Mount, Run, ToolSpec};
+use axo_core::{BoxError, Mount, Run, SpecId, ToolSpec};
 
 use bundle::BundleError;
 pub(crate) use image::{ImageSource, ImageUseError};
@@ -55,7 +56,14 @@ pub(crate) struct Tool {
     /// The tool's own files, shown at `/tool`.
     pub(crate) files: Option<OwnedFd>,
     /// Keeps an image in the store.
-    pub(crate) _lease: Option<axo_image::Rootfs>,
+    pub(crate) lease: Option<axo_image::Rootfs>,
+}
+
+impl Tool {
+    /// Whether it is an image, which does not change.
+    pub(crate) const fn is_image(&self) -> bool {
+        self.lease.is_some()
+    }
 }
 
 /// Why a tool cannot be run.
@@ -113,11 +121,7 @@ impl ToolError {
 
 /// Opens what `spec` is made of. An image may be pulled first; whatever else blocks is done where
 /// blocking is allowed.
-pub(crate) async fn open(
-    spec: &ToolSpec,
-    users: &UserHost,
-    images: &ImageSource,
-) -> Result<Tool, ToolError> {
+async fn open(spec: &ToolSpec, users: &UserHost, images: &ImageSource) -> Result<Tool, ToolError> {
     let users = users.clone();
     match spec.run.clone() {
         Run::Bundle(directory) => blocking(move || Ok(bundle::open(&directory, &users)?)).await,
@@ -134,6 +138,34 @@ pub(crate) async fn open(
             .await
         }
         other => Err(ToolError::Form(other.form())),
+    }
+}
+
+/// Tools that were opened, by their loading.
+#[derive(Default)]
+pub(crate) struct OpenTools(Mutex<HashMap<SpecId, Arc<Tool>>>);
+
+impl OpenTools {
+    /// The tool, opened. An image does not change; a bundle is looked at for every call, because it
+    /// may have.
+    pub(crate) async fn open(
+        &self,
+        spec: &ToolSpec,
+        users: &UserHost,
+        images: &ImageSource,
+    ) -> Result<Arc<Tool>, ToolError> {
+        if let Some(tool) = self.lock().get(&spec.id()) {
+            return Ok(Arc::clone(tool));
+        }
+        let tool = Arc::new(open(spec, users, images).await?);
+        if matches!(spec.run, Run::Image { .. }) {
+            self.lock().insert(spec.id(), Arc::clone(&tool));
+        }
+        Ok(tool)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SpecId, Arc<Tool>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

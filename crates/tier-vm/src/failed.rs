@@ -1,0 +1,99 @@
+//! What went wrong, as the engine is told: whose fault it is, what, and what to do.
+
+use axo_core::{BoxError, RunError, ToolSpec};
+
+use axo_tier_oci::supervise::Unavailable;
+
+use crate::agent::AgentError;
+use crate::machine::{End, MachineError};
+use crate::sizes::SizeError;
+
+/// Why a call was not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    #[error("{}", .0.reason)]
+    Host(Unavailable),
+    #[error(transparent)]
+    Told(RunError),
+    #[error(transparent)]
+    Size(#[from] SizeError),
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    #[error("{}", console_of(.console))]
+    Agent {
+        source: AgentError,
+        console: Vec<u8>,
+    },
+    #[error(
+        "the machine ended before its tool did: {}; its console ends with: {}",
+        .ended.how,
+        String::from_utf8_lossy(.console)
+    )]
+    Died { ended: End, console: Vec<u8> },
+    #[error("{doing}")]
+    Files {
+        doing: &'static str,
+        source: BoxError,
+    },
+    #[error("the engine is being closed")]
+    Closed,
+}
+
+impl From<AgentError> for Failed {
+    fn from(source: AgentError) -> Self {
+        Self::Agent {
+            source,
+            console: Vec::new(),
+        }
+    }
+}
+
+/// What a machine said last; hostile.
+fn console_of(console: &[u8]) -> String {
+    match console {
+        [] => "speaking with the machine".to_owned(),
+        console => format!(
+            "speaking with the machine, whose console ends with: {}",
+            String::from_utf8_lossy(console)
+        ),
+    }
+}
+
+impl Failed {
+    /// A failure that is our own.
+    pub(crate) fn ours(source: impl Into<BoxError>) -> Self {
+        Self::files("making a machine's request")(source)
+    }
+
+    /// A failure with files of ours.
+    pub(crate) fn files<E: Into<BoxError>>(doing: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Files {
+            doing,
+            source: source.into(),
+        }
+    }
+}
+
+/// The failure of a call of `tool`.
+pub(crate) fn failed(tool: &ToolSpec, error: Failed) -> RunError {
+    match error {
+        Failed::Told(error) => error,
+        Failed::Host(unavailable) => RunError::Host {
+            doing: "using tier microvm".into(),
+            path: None,
+            fix: unavailable.fix,
+            source: unavailable.reason.into(),
+        },
+        Failed::Size(needs) => RunError::NotGranted {
+            tool: tool.name.clone(),
+            needs: needs.to_string(),
+            fix: "lower this limit, or run it on tier oci".into(),
+        },
+        other => RunError::Host {
+            doing: format!("running tool {} on tier microvm", tool.name),
+            path: None,
+            fix: "see `axocoatl doctor`".into(),
+            source: other.into(),
+        },
+    }
+}

@@ -1,0 +1,233 @@
+//! Snapshots of machines whose container waits, kept for later calls.
+//!
+//! ```text
+//! DATA/microvm/snapshots/KEY/memory       the guest's memory, mapped privately by every clone
+//!                           /state        the VMM's state
+//!                           /digests.json SHA-256 of the state, size of both
+//! ```
+//!
+//! The key is a digest of everything that makes a snapshot valid ([`crate::wanted`]), so a stale one
+//! is never found. They hold no secret of a call, for none has begun; but who could change one would
+//! be every later call's guest, so they are ours alone, and looked at before they are used.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::files::{self, Aside, FileError};
+use crate::machine::SnapshotFiles;
+use crate::places::Places;
+use crate::wanted::hex;
+
+/// Largest state that is read, in bytes. Firecracker's are some 20 KiB.
+const MAX_STATE: u64 = 16 << 20;
+/// How long a snapshot is kept that no call uses.
+const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
+const MEMORY: &str = "memory";
+const STATE: &str = "state";
+const DIGESTS: &str = "digests.json";
+
+/// Where snapshots are.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshots {
+    directory: PathBuf,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Digests {
+    state: String,
+    state_bytes: u64,
+    memory_bytes: u64,
+}
+
+impl Snapshots {
+    pub(crate) fn beneath(data: &Path) -> Self {
+        Self {
+            directory: Places::of(data).snapshots(),
+        }
+    }
+
+    /// The snapshot of this key. One that is damaged, or could be somebody else's, is removed. Blocks.
+    pub(crate) fn find(&self, key: &str) -> Option<SnapshotFiles> {
+        let place = self.directory.join(key);
+        match open(&place) {
+            Ok(kept) => Some(kept),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !place.exists() => None,
+            Err(error) => {
+                tracing::warn!(path = %place.display(), %error, "a damaged snapshot is removed");
+                self.forget(key);
+                None
+            }
+        }
+    }
+
+    /// Removes a snapshot. Machines that run of it keep what they have mapped.
+    pub(crate) fn forget(&self, key: &str) {
+        let place = self.directory.join(key);
+        if let Err(error) = std::fs::remove_dir_all(&place)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %place.display(), %error, "a snapshot was not removed");
+        }
+    }
+
+    /// A directory to make a snapshot in.
+    pub(crate) fn begin(&self) -> Result<Aside, FileError> {
+        files::private_dir(&self.directory)?;
+        Aside::directory(&self.directory)
+    }
+
+    /// Keeps what was made, unless somebody was quicker. Blocks.
+    pub(crate) fn keep(&self, key: &str, staged: Aside) -> io::Result<()> {
+        let (memory, state) = (staged.path().join(MEMORY), staged.path().join(STATE));
+        for file in [&memory, &state] {
+            dig_holes(&File::options().read(true).write(true).open(file)?)?;
+            File::open(file)?.sync_all()?;
+        }
+        let digests = Digests {
+            state: digest_of(&state)?,
+            state_bytes: std::fs::metadata(&state)?.len(),
+            memory_bytes: std::fs::metadata(&memory)?.len(),
+        };
+        std::fs::write(staged.path().join(DIGESTS), serde_json::to_vec(&digests)?)?;
+        let place = self.directory.join(key);
+        match staged.place(&place) {
+            // Somebody was quicker.
+            Err(_) if place.is_dir() => Ok(()),
+            placed => placed.map_err(io::Error::other),
+        }
+    }
+}
+
+/// Whether the snapshot in `place` was not used for a month: nobody asks when its tool goes.
+pub(crate) fn is_forgotten(place: &Path) -> bool {
+    let used = std::fs::metadata(place.join(DIGESTS)).and_then(|metadata| metadata.modified());
+    used.is_ok_and(|used| {
+        SystemTime::now()
+            .duration_since(used)
+            .is_ok_and(|unused| unused > FORGOTTEN)
+    })
+}
+
+fn open(place: &Path) -> io::Result<SnapshotFiles> {
+    let us = rustix::process::geteuid().as_raw();
+    let ours = |path: &Path, others: u32| -> io::Result<()> {
+        let metadata = std::fs::symlink_metadata(path)?;
+        let safe = metadata.uid() == us && metadata.mode() & others == 0 && !metadata.is_symlink();
+        safe.then_some(())
+            .ok_or_else(|| io::Error::other(format!("{} could be another user's", path.display())))
+    };
+    ours(place, 0o077)?;
+    let (memory, state) = (place.join(MEMORY), place.join(STATE));
+    ours(&memory, 0o022)?;
+    ours(&state, 0o022)?;
+    let told: Digests = serde_json::from_slice(&std::fs::read(place.join(DIGESTS))?)?;
+    let found = Digests {
+        state: digest_of(&state)?,
+        state_bytes: std::fs::metadata(&state)?.len(),
+        memory_bytes: std::fs::metadata(&memory)?.len(),
+    };
+    if told != found {
+        return Err(io::Error::other("it is not what was made"));
+    }
+    // When it was used last decides when it goes.
+    let _ = File::options()
+        .append(true)
+        .open(place.join(DIGESTS))
+        .and_then(|file| file.set_modified(SystemTime::now()));
+    SnapshotFiles::open(place)
+}
+
+/// Gives back the room of what is zero: most of a guest's memory.
+fn dig_holes(file: &File) -> io::Result<()> {
+    /// So much at a time, in bytes.
+    const CHUNK: usize = 64 << 10;
+    let length = file.metadata()?.len();
+    let mut buffer = vec![0; CHUNK];
+    let mut at = 0;
+    while at < length {
+        let chunk = usize::try_from(length - at).map_or(CHUNK, |left| left.min(CHUNK));
+        file.read_exact_at(&mut buffer[..chunk], at)?;
+        if buffer[..chunk].iter().all(|byte| *byte == 0) {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            match fallocate(file, flags, at, chunk as u64) {
+                // A file system without holes has no room to give back.
+                Err(Errno::OPNOTSUPP) => return Ok(()),
+                result => result?,
+            }
+        }
+        at += chunk as u64;
+    }
+    Ok(())
+}
+
+fn digest_of(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() > MAX_STATE {
+        return Err(io::Error::other("a machine's state is larger than any is"));
+    }
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(file, MAX_STATE), &mut bytes)?;
+    Ok(hex(&Sha256::digest(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn made(snapshots: &Snapshots, key: &str) -> PathBuf {
+        let staged = snapshots.begin().unwrap();
+        for name in [MEMORY, STATE] {
+            let path = staged.path().join(name);
+            std::fs::write(&path, name).unwrap();
+            std::fs::set_permissions(path, Permissions::from_mode(0o444)).unwrap();
+        }
+        snapshots.keep(key, staged).unwrap();
+        snapshots.directory.join(key)
+    }
+
+    #[test]
+    fn what_was_kept_is_found_and_nothing_else_is_left() {
+        let home = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::beneath(home.path());
+        assert!(snapshots.find("a").is_none());
+        made(&snapshots, "a");
+        assert!(snapshots.find("a").is_some());
+        made(&snapshots, "a");
+        drop(snapshots.begin().unwrap());
+        let names = std::fs::read_dir(&snapshots.directory).unwrap().count();
+        assert_eq!(names, 1);
+    }
+
+    #[test]
+    fn what_is_damaged_or_anybodys_is_not_used_and_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::beneath(home.path());
+        let damages: [&dyn Fn(&Path); 6] = [
+            &|place| std::fs::write(place.join(STATE), "statE").unwrap(),
+            &|place| std::fs::write(place.join(MEMORY), "less").unwrap(),
+            &|place| std::fs::remove_file(place.join(MEMORY)).unwrap(),
+            &|place| std::fs::write(place.join(DIGESTS), "{}").unwrap(),
+            &|place| std::fs::set_permissions(place, Permissions::from_mode(0o755)).unwrap(),
+            &|place| {
+                let mode = Permissions::from_mode(0o666);
+                std::fs::set_permissions(place.join(MEMORY), mode).unwrap();
+            },
+        ];
+        for (number, damage) in damages.iter().enumerate() {
+            let place = made(&snapshots, "a");
+            damage(&place);
+            assert!(snapshots.find("a").is_none(), "damage {number}");
+            assert!(!place.exists(), "damage {number}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The digest of a directory tree: what a disk of it is called.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
+use sha2::{Digest as _, Sha256};
+
+use crate::wanted::hex;
+
+/// How deep directories may lie in one another.
+const MAX_DEPTH: u32 = 64;
+/// Most entries of a tree.
+const MAX_ENTRIES: u64 = 1 << 20;
+
+/// SHA-256 over names, modes, and contents, as `sha256:<hex>`. Links are not followed.
+///
+/// # Errors
+/// If something cannot be read, or there is too much of it.
+pub(crate) fn digest(tree: BorrowedFd<'_>) -> io::Result<String> {
+    let mut hash = Hash {
+        sha: Sha256::new(),
+        entries: 0,
+    };
+    hash.directory(tree, 0)?;
+    Ok(format!("sha256:{}", hex(&hash.sha.finalize())))
+}
+
+struct Hash {
+    sha: Sha256,
+    entries: u64,
+}
+
+impl Hash {
+    fn directory(&mut self, directory: BorrowedFd<'_>, depth: u32) -> io::Result<()> {
+        if depth > MAX_DEPTH {
+            return Err(io::Error::other(format!(
+                "directories lie deeper than {MAX_DEPTH} in one another"
+            )));
+        }
+        let opened = open(directory, ".", OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&opened)? {
+            let name = entry?.file_name().to_owned();
+            if name.as_bytes() != b"." && name.as_bytes() != b".." {
+                names.push(name);
+            }
+        }
+        // The order in which a file system tells them is its own.
+        names.sort();
+        for name in names {
+            self.entries += 1;
+            if self.entries > MAX_ENTRIES {
+                return Err(io::Error::other(format!(
+                    "there are more than {MAX_ENTRIES} files"
+                )));
+            }
+            let stat = statat(&opened, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            self.part(name.as_bytes());
+            for number in [stat.st_mode, stat.st_uid, stat.st_gid] {
+                self.sha.update(number.to_be_bytes());
+            }
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    let flags = OFlags::PATH | OFlags::DIRECTORY;
+                    let child = open(opened.as_fd(), name.as_c_str(), flags)?;
+                    self.directory(child.as_fd(), depth + 1)?;
+                }
+                FileType::RegularFile => {
+                    // It may have become something else by now: what would wait is not waited for.
+                    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+                    self.content(open(opened.as_fd(), name.as_c_str(), flags)?.into())?;
+                }
+                FileType::Symlink => {
+                    let target = readlinkat(&opened, &name, Vec::new())?;
+                    self.part(target.as_bytes());
+                }
+                // No disk has it.
+                _ => {}
+            }
+        }
+        // The end of a directory is no name.
+        self.part(b"");
+        Ok(())
+    }
+
+    fn content(&mut self, mut file: File) -> io::Result<()> {
+        let mut one = Sha256::new();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                read => one.update(&buffer[..read]),
+            }
+        }
+        self.sha.update(one.finalize());
+        Ok(())
+    }
+
+    /// Bytes, with how many they are.
+    fn part(&mut self, bytes: &[u8]) {
+        self.sha.update((bytes.len() as u64).to_be_bytes());
+        self.sha.update(bytes);
+    }
+}
+
+fn open(at: impl AsFd, name: impl rustix::path::Arg, flags: OFlags) -> io::Result<OwnedFd> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(at, name, flags, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::path::Path;
+
+    fn of(path: &Path) -> String {
+        digest(File::open(path).unwrap().as_fd()).unwrap()
+    }
+
+    #[test]
+    fn every_change_of_a_tree_is_another_digest() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        std::fs::create_dir(at("d")).unwrap();
+        std::fs::write(at("d/f"), "one").unwrap();
+        let mut seen = vec![of(home.path())];
+        assert_eq!(seen[0], of(home.path()), "it is the same twice");
+        let changes: [&dyn Fn(); 6] = [
+            &|| std::fs::write(at("d/f"), "two").unwrap(),
+            &|| std::fs::rename(at("d/f"), at("d/g")).unwrap(),
+            &|| std::fs::rename(at("d/g"), at("g")).unwrap(),
+            &|| symlink("g", at("l")).unwrap(),
+            &|| {
+                std::fs::remove_file(at("l")).unwrap();
+                symlink("d", at("l")).unwrap();
+            },
+            &|| {
+                let mode = std::fs::Permissions::from_mode(0o700);
+                std::fs::set_permissions(at("g"), mode).unwrap();
+            },
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            change();
+            let now = of(home.path());
+            assert!(!seen.contains(&now), "change {number} is not seen");
+            seen.push(now);
+        }
+    }
+
+    #[test]
+    fn nothing_waits_for_a_pipe() {
+        let home = tempfile::tempdir().unwrap();
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, home.path().join("p"), mode).unwrap();
+        of(home.path());
+    }
+}

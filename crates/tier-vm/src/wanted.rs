@@ -1,0 +1,123 @@
+//! What a machine is made of, and the key that tells it from every other.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use axo_core::{EffectiveLimits, PlacedCall};
+use axo_tier_oci::ContainedTool;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::artifacts::Artifacts;
+use crate::failed::Failed;
+use crate::sizes::MachineSize;
+use crate::{disk, tree};
+
+/// The container inside a machine: there is one.
+const CONTAINER: &str = "axocoatl-tool";
+/// Where the guest has its cgroups.
+const GUEST_CGROUPS: &str = "/sys/fs/cgroup";
+/// Changed when a snapshot made before is none any more for a reason that its key does not show.
+const SNAPSHOT_FORMAT: u32 = 1;
+
+/// A machine that a call needs.
+pub(crate) struct Wanted {
+    /// Digest of everything that it is made of.
+    pub(crate) key: Arc<str>,
+    pub(crate) size: MachineSize,
+    pub(crate) limits: EffectiveLimits,
+    /// What the runner inside is asked for, as JSON.
+    pub(crate) prepare: Vec<u8>,
+    pub(crate) initramfs: File,
+    /// The image's root file system, then the tool's own files.
+    pub(crate) disks: Vec<File>,
+}
+
+impl Wanted {
+    /// Makes the disks where they are not made yet.
+    pub(crate) async fn of(
+        call: &PlacedCall,
+        tool: &ContainedTool,
+        data: &Path,
+        artifacts: &Artifacts,
+    ) -> Result<Self, Failed> {
+        let limits = *call.limits();
+        let size = MachineSize::of(&limits)?;
+        let prepare = tool
+            .prepare(CONTAINER, Path::new(GUEST_CGROUPS), &limits)
+            .and_then(|prepare| Ok(serde_json::to_vec(&prepare)?))
+            .map_err(Failed::ours)?;
+        let (data, artifacts, tool) = (data.to_owned(), artifacts.clone(), tool.clone());
+        tokio::task::spawn_blocking(move || {
+            let (digests, disks) = disks(&data, &tool)?;
+            let initramfs = crate::initramfs::initramfs(&data, &artifacts)
+                .map_err(Failed::files("making the guest's initramfs"))?;
+            let made_of = json!({
+                "format": SNAPSHOT_FORMAT,
+                "firecracker": artifacts.versions.firecracker.sha256,
+                "kernel": artifacts.versions.kernel.sha256,
+                "initramfs": initramfs.digest,
+                "disks": digests,
+                "size": size,
+                "prepare": String::from_utf8_lossy(&prepare),
+                "processor": processor(),
+            });
+            Ok(Self {
+                key: hex(&Sha256::digest(made_of.to_string())).into(),
+                size,
+                limits,
+                prepare,
+                initramfs: initramfs.file,
+                disks,
+            })
+        })
+        .await
+        .unwrap_or(Err(Failed::Closed))
+    }
+}
+
+/// The disks of a tool, and what tells them from others. An image is known by its digest; of what
+/// may have changed everything is read.
+fn disks(data: &Path, tool: &ContainedTool) -> Result<(Vec<String>, Vec<File>), Failed> {
+    const DOING: &str = "making a disk of a tool's files";
+    let known = tool.root_digest().map(str::to_owned);
+    let trees = [(Some(tool.root()), known), (tool.files(), None)];
+    let mut made = (Vec::new(), Vec::new());
+    for (tree, known) in trees {
+        let Some(tree) = tree else { continue };
+        let digest = match known {
+            Some(digest) => digest,
+            None => tree::digest(tree).map_err(Failed::files(DOING))?,
+        };
+        let disk = disk::disk_of(data, &digest, tree).map_err(Failed::files(DOING))?;
+        made.0.push(digest);
+        made.1.push(disk);
+    }
+    Ok(made)
+}
+
+/// The processor as a snapshot depends on it, and the kernel that runs machines.
+fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let kept = [
+        "vendor_id",
+        "cpu family",
+        "model",
+        "stepping",
+        "microcode",
+        "flags",
+    ];
+    let lines = first.lines().filter(|line| {
+        line.split('\t')
+            .next()
+            .is_some_and(|key| kept.contains(&key.trim()))
+    });
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    lines.chain([kernel.trim()]).collect::<Vec<_>>().join("\n")
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

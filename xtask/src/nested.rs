@@ -24,6 +24,10 @@ const HOSTS: [(&str, &[&str]); 4] = [
 ];
 const ORDINARY_USER: (&str, &[&str]) = ("cgroup v2, an ordinary user", &["--user", "tester"]);
 
+/// For machines in the machine: of two emulated processors, one that runs a guest now and then never
+/// comes back to its host, which then waits for it for ever.
+const ONE_PROCESSOR: [&str; 2] = ["--cpus", "1"];
+
 /// The tests of sessions that are run there: those in which it matters whose podman it is.
 const SESSIONS: [&str; 6] = [
     "adoption::the_next_process_finds_everything_as_it_was",
@@ -66,10 +70,18 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         note(format!("tier oci: {name}"), result);
     }
     say("\n== tier microvm: its own tests");
-    let result = guest.run(&[], &guest.machine_tests, &["--test-threads", "1"]);
+    let result = guest.run(
+        &ONE_PROCESSOR,
+        &guest.machine_tests,
+        &["--test-threads", "1"],
+    );
     note("the tests of tier microvm".into(), result);
     say("\n== conformance of tier microvm");
-    let result = guest.run(&[], &guest.conformance, &["--subject", "microvm"]);
+    let result = guest.run(
+        &ONE_PROCESSOR,
+        &guest.conformance,
+        &["--subject", "microvm"],
+    );
     note("tier microvm".into(), result);
     let (name, host) = ORDINARY_USER;
     say(format_args!("\n== sessions: {name}"));

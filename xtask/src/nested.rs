@@ -54,6 +54,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         sessions: sessions(shell, &shared)?,
         machines: machines(shell, &shared)?,
         machine_tests: machine_tests(shell, &shared)?,
+        guest_init: guest_init(shell, &shared)?,
         probe: probe(shell, &shared)?,
         shared,
     };
@@ -103,6 +104,7 @@ struct Guest<'a> {
     /// A data directory in which tier microvm is set up.
     machines: PathBuf,
     machine_tests: PathBuf,
+    guest_init: PathBuf,
     probe: PathBuf,
     shared: TempDir,
 }
@@ -125,6 +127,8 @@ impl Guest<'_> {
                 &format!("AXO_MACHINES={}", self.machines.display()),
                 "--env",
                 &format!("AXO_MICROVM={}/microvm/current", self.machines.display()),
+                "--env",
+                &format!("AXO_GUEST_INIT={}", self.guest_init.display()),
             ])
             .args(host)
             .arg("--")
@@ -165,6 +169,20 @@ fn sessions(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
 fn machine_tests(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
     let program = test_program(shell, "vm", &["--features", "axo-tier-vm/kvm-tests"])?;
     share(&program, shared, "vm")
+}
+
+/// What their guests run: the host in the machine has no compiler.
+fn guest_init(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
+    let path = shared.path().join("guest-init");
+    shell
+        .command("rustc")
+        .args(["--edition", "2024", "-O"])
+        .args(["-C", "target-feature=+crt-static", "-C", "strip=symbols"])
+        .arg("-o")
+        .arg(&path)
+        .arg("crates/tier-vm/tests/stand_in/init.rs")
+        .run()?;
+    Ok(path)
 }
 
 /// Tier microvm, set up by the command itself, for which no KVM is needed.

@@ -2,6 +2,7 @@
 
 mod directory;
 mod leftovers;
+mod machines;
 mod podman;
 mod tools;
 
@@ -51,6 +52,7 @@ pub(super) async fn run(arguments: &args::Doctor, printer: &Printer) -> Exit {
     findings.extend(engine.iter().flat_map(tools::examine));
     findings.push(leftovers::of_processes(&places, arguments.fix));
     findings.push(leftovers::of_containers(arguments.fix));
+    findings.push(machines::examine(&places));
 
     // The trial makes what it needs in a place of its own, so that examining changes nothing.
     let (engine, home) = match setup::trial_engine() {

@@ -1,7 +1,9 @@
 //! `axocoatl gc`: removes what dead processes left.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
+use axocoatl_isolation::images::Store;
 use axocoatl_isolation::sessions::{Collected, SessionError, SessionId, open};
 use axocoatl_isolation::{Places, Policy, Reaped, reap, reap_containers};
 use serde_json::json;
@@ -25,6 +27,7 @@ pub(super) async fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
         Ok(sessions) => sessions,
         Err(error) => return fail(printer, &error, Exit::Failed),
     };
+    let own = places.clone();
     let mut places = vec![places.owners()];
     // What is not ours alone is somebody else's, and none of our business.
     places.extend(Some(setup::trials()).filter(|trials| setup::is_ours_alone(trials)));
@@ -42,6 +45,10 @@ pub(super) async fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
     let cgroups = reap_containers(arguments.dry_run).unwrap_or_else(|error| {
         let failed = (PathBuf::from(CGROUPS), error.to_string());
         reaped.failed.push(failed);
+        Vec::new()
+    });
+    let machines = machines(&own, arguments.dry_run).unwrap_or_else(|error| {
+        reaped.failed.push((own.data.join("microvm"), error));
         Vec::new()
     });
     reaped.failed.extend(
@@ -63,6 +70,7 @@ pub(super) async fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
                 "dry_run": arguments.dry_run,
                 "removed": reaped.removed,
                 "cgroups": cgroups,
+                "machines": machines,
                 "sessions": ended.iter().chain(&strays).collect::<Vec<_>>(),
                 "living": reaped.living,
                 "failed": reaped.failed.iter().map(|(path, why)| json!({"path": path, "error": why})).collect::<Vec<_>>(),
@@ -76,7 +84,7 @@ pub(super) async fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
                 cgroups.len(),
                 reaped.living
             );
-            for path in reaped.removed.iter().chain(&cgroups) {
+            for path in reaped.removed.iter().chain(&cgroups).chain(&machines) {
                 text.push_str(&format!("\n{verb} {}", path.display()));
             }
             for id in &ended {
@@ -95,6 +103,26 @@ pub(super) async fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
         Exit::Success
     } else {
         Exit::Failed
+    }
+}
+
+/// What machines are made of and nobody uses any more: disks of images that are gone, what was
+/// replaced, what was not used for a month.
+fn machines(places: &Places, dry_run: bool) -> Result<Vec<PathBuf>, String> {
+    let images: HashSet<String> = match places.images().is_dir() {
+        false => HashSet::new(),
+        true => Store::open(&places.images())
+            .and_then(|store| store.list())
+            .map_err(|error| convert::chain(&error))?
+            .iter()
+            .map(|image| image.digest.trim_start_matches("sha256:").to_owned())
+            .collect(),
+    };
+    let removed =
+        axocoatl_isolation::machines::gc(&places.data, &|digest| images.contains(digest), dry_run);
+    match removed {
+        Ok(garbage) => Ok(garbage.into_iter().map(|one| one.path).collect()),
+        Err(error) => Err(convert::chain(&error)),
     }
 }
 

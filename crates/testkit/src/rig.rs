@@ -109,6 +109,7 @@ impl Rig {
         self.subject.store(&placed).await?;
         let result = self.subject.executor.run(placed).await;
         let mut outcome = result.map_err(|e| format!("the executor failed: {}", chain(&e)))?;
+        self.subject.keeps_what_is_stored()?;
         if let Some(Sabotage::Outcome(sabotage)) = self.broken {
             sabotage(&mut outcome);
         }

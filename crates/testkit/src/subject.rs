@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axo_core::{
     Capabilities, EffectiveLimits, Executor, PlacedCall, Readiness, Run, Tier, WasmSource,
 };
-use axocoatl_isolation::{AuditLog, Compiler, Engine, Places, Policy};
+use axocoatl_isolation::{AuditLog, Compiler, Engine, Places, Policy, machines};
 
 use tokio::sync::OnceCell;
 
@@ -32,6 +32,8 @@ pub struct Subject {
     /// Set once a machine with the default limits is stored, where the tier stores machines: calls
     /// with these limits then begin with a clone of it, all others with one that boots.
     stored: Option<Arc<OnceCell<()>>>,
+    /// Where it is stored.
+    data: PathBuf,
 }
 
 /// The subjects, and the directory that all of them work in.
@@ -79,6 +81,7 @@ impl Subjects {
             scratch: places.owners(),
             supervised: false,
             stored: None,
+            data: places.data.clone(),
         };
         let program = probe::native(home.path());
         let native = Subject {
@@ -90,6 +93,7 @@ impl Subjects {
             scratch: places.owners(),
             supervised: false,
             stored: None,
+            data: places.data.clone(),
         };
         let bundle = probe::bundle(home.path(), &program);
         let oci = Subject {
@@ -101,6 +105,7 @@ impl Subjects {
             scratch: places.owners(),
             supervised: true,
             stored: None,
+            data: places.data.clone(),
         };
         let mut all = vec![
             native,
@@ -119,6 +124,7 @@ impl Subjects {
                 scratch: places.owners(),
                 supervised: true,
                 stored: Some(Arc::default()),
+                data: places.data.clone(),
             });
         }
         Self { all, _home: home }
@@ -152,6 +158,21 @@ impl Subject {
         }
         let made = stored.get_or_try_init(|| self.executor.prepare(call)).await;
         made.map(|_| ()).map_err(|e| axo_core::chain(&e))
+    }
+
+    /// Whether the stored machine, if there is one, is there still: one that cannot be restored is
+    /// removed, and the call then boots another.
+    pub(crate) fn keeps_what_is_stored(&self) -> Result<(), String> {
+        let Some(stored) = &self.stored else {
+            return Ok(());
+        };
+        let snapshots = machines::kept(&self.data).map_err(|e| axo_core::chain(&e))?;
+        match snapshots.iter().find(|files| files.what == "snapshots") {
+            Some(files) if stored.initialized() && files.count == 0 => {
+                Err("the stored machine cannot be restored".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What calls left: in their scratch, of all owners, and of processes.

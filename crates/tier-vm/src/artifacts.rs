@@ -154,6 +154,10 @@ fn installed(places: &Places) -> Result<(PathBuf, File), ArtifactsError> {
         let id = id.ok_or_else(|| ArtifactsError::damaged(&current, "it leads nowhere"))?;
         let directory = places.setups().join(id);
         if let Some(lease) = lock::take(&directory, Hold::Shared)? {
+            // Root is going to execute what is there.
+            for path in [places.root(), &places.setups(), &directory] {
+                is_ours_alone(path)?;
+            }
             return Ok((directory, lease));
         }
         // It was replaced since we read the link.
@@ -167,6 +171,19 @@ fn installed(places: &Places) -> Result<(PathBuf, File), ArtifactsError> {
     Err(ArtifactsError::NotSetUp {
         fix: "install Firecracker, its jailer and a kernel; `axocoatl doctor` says how",
     })
+}
+
+fn is_ours_alone(path: &Path) -> Result<(), ArtifactsError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = std::fs::symlink_metadata(path).map_err(FileError::at("looking at", path))?;
+    let ours = [0, rustix::process::geteuid().as_raw()].contains(&metadata.uid());
+    match metadata.is_dir() && ours && metadata.mode() & 0o022 == 0 {
+        true => Ok(()),
+        false => Err(ArtifactsError::damaged(
+            path,
+            "it is another user's, or others can write there",
+        )),
+    }
 }
 
 fn check(path: &Path, item: &Item) -> Result<(), ArtifactsError> {

@@ -6,25 +6,43 @@ use axo_core::{OutputFile, PlacedCall};
 use axo_guest_proto::{Kind, MAX_PAYLOAD, Message as _, Reply, Request, RunTool, ToolEnded};
 use axo_runner::{Exited, Launch, OutputFound, Status};
 use axo_tier_oci::{ContainedEnd, Stopped};
-use tokio::time::{Instant as Deadline, timeout_at};
+use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use crate::agent::{AGENT_PORT, ANSWER, AgentError, Hears, Operation, Tells, within};
 use crate::failed::Failed;
-use crate::machine::Machine;
+use crate::machine::{End, How, Machine};
 
 /// How long the agent may take over ending a tool at its time limit before the machine is ended.
 const GRACE: Duration = Duration::from_millis(150);
 /// How long the agent may take to execute the tool.
 const START: Duration = Duration::from_secs(60);
+/// How long after a broken connection the end of the machine is waited for, which explains it.
+const EXPLAIN: Duration = Duration::from_secs(1);
 /// How long the output of a tool that has ended may take to come.
 const READ: Duration = Duration::from_secs(30);
+
+/// A call that came to no end that a tool comes to.
+pub(crate) struct Unfinished {
+    /// Whether the tool may have begun.
+    pub(crate) started: bool,
+    pub(crate) failed: Failed,
+}
+
+impl<E: Into<Failed>> From<E> for Unfinished {
+    fn from(failed: E) -> Self {
+        Self {
+            started: false,
+            failed: failed.into(),
+        }
+    }
+}
 
 /// Runs the call. The machine is of no use afterwards.
 pub(crate) async fn run(
     machine: &Machine,
     launch: &Launch,
     call: &PlacedCall,
-) -> Result<ContainedEnd, Failed> {
+) -> Result<ContainedEnd, Unfinished> {
     let limits = call.limits();
     let input = call.input().text().as_bytes();
     let request = Request::RunTool(RunTool {
@@ -33,8 +51,10 @@ pub(crate) async fn run(
         wall_millis: u64::try_from(limits.wall.as_millis()).unwrap_or(u64::MAX),
     });
     let stream = machine.connect(AGENT_PORT, ANSWER).await?;
-    let operation = Operation::begin(stream, &request).await?;
-    let (mut hears, mut tells) = (operation.hears, operation.tells);
+    let Operation {
+        mut hears,
+        mut tells,
+    } = Operation::begin(stream, &request).await?;
     let mut heard = Heard::new(limits.output.as_usize());
     let attended = async {
         // Input and answers at once: the agent may answer before it has taken everything.
@@ -43,17 +63,49 @@ pub(crate) async fn run(
         tokio::pin!(told, ended);
         tokio::select! {
             ended = &mut ended => ended,
-            told = &mut told => {
-                told?;
-                ended.await
-            }
+            // Why it was not taken, if it was not, is heard.
+            _ = &mut told => ended.await,
         }
     };
-    let end = tokio::select! {
-        end = attended => end?,
-        ended = machine.ended() => return Err(Failed::Died { ended, console: machine.console() }),
+    let failed = tokio::select! {
+        end = attended => match end {
+            Ok(end) => return Ok(heard.conclude(end, limits.output.bytes())),
+            Err(error) => explained(machine, error).await,
+        },
+        ended = machine.ended() => died(machine, ended),
     };
-    Ok(heard.conclude(end, limits.output.bytes()))
+    match failed {
+        // The host's memory limit of the whole machine is the tool's, with room for its kernel.
+        Failed::Died { ended, .. } if ended.how == How::OutOfMemory && heard.started.is_some() => {
+            Ok(heard.conclude(Ending::OutOfMemory, limits.output.bytes()))
+        }
+        failed => Err(Unfinished {
+            started: heard.started.is_some(),
+            failed,
+        }),
+    }
+}
+
+/// A machine that dies closes its connections before it is known how it died.
+async fn explained(machine: &Machine, error: AgentError) -> Failed {
+    let ended = match error {
+        AgentError::Broken(_) => timeout(EXPLAIN, machine.ended()).await.ok(),
+        _ => None,
+    };
+    match ended {
+        Some(ended) => died(machine, ended),
+        None => Failed::Agent {
+            source: error,
+            console: machine.last_lines(),
+        },
+    }
+}
+
+fn died(machine: &Machine, ended: End) -> Failed {
+    Failed::Died {
+        ended,
+        console: machine.last_lines(),
+    }
 }
 
 /// Sends the whole input, and its end.
@@ -74,12 +126,14 @@ struct Heard {
     wall: Duration,
 }
 
-/// How it ended, as far as it is known.
-enum End {
+/// How the tool ended, as far as it is known.
+enum Ending {
     /// The agent told.
     Told(ToolEnded),
     /// We did not wait for the agent.
     Ours(Stopped),
+    /// The machine had no more memory.
+    OutOfMemory,
 }
 
 impl Heard {
@@ -95,7 +149,7 @@ impl Heard {
     }
 
     /// Hears a tool from its start to its end, and its output file.
-    async fn attend(&mut self, hears: &mut Hears, wall: Duration) -> Result<End, AgentError> {
+    async fn attend(&mut self, hears: &mut Hears, wall: Duration) -> Result<Ending, AgentError> {
         match within(START, Self::control(hears)).await? {
             Reply::ToolStarted => {}
             Reply::Failed(failure) => return Err(AgentError::Failed(failure)),
@@ -106,10 +160,10 @@ impl Heard {
         let late = Deadline::from_std(started + wall + GRACE);
         let end = match timeout_at(late, self.streams(hears)).await {
             Ok(end) => end?,
-            Err(_) => End::Ours(Stopped::Late),
+            Err(_) => Ending::Ours(Stopped::Late),
         };
         self.wall = started.elapsed();
-        if let End::Told(told) = &end
+        if let Ending::Told(told) = &end
             && let Some(length) = told.output
         {
             within(READ, self.file(hears, length)).await?;
@@ -125,13 +179,13 @@ impl Heard {
     }
 
     /// Keeps what both streams bring, each up to the limit, until the tool has ended.
-    async fn streams(&mut self, hears: &mut Hears) -> Result<End, AgentError> {
+    async fn streams(&mut self, hears: &mut Hears) -> Result<Ending, AgentError> {
         loop {
             let kept = match hears.frame().await? {
                 Kind::Output => &mut self.stdout,
                 Kind::Error => &mut self.stderr,
                 Kind::Control => match Reply::from_payload(hears.payload())? {
-                    Reply::ToolEnded(told) => return Ok(End::Told(told)),
+                    Reply::ToolEnded(told) => return Ok(Ending::Told(told)),
                     Reply::Failed(failure) => return Err(AgentError::Failed(failure)),
                     _ => return Err(AgentError::Unexpected),
                 },
@@ -141,7 +195,7 @@ impl Heard {
             let bytes = hears.payload();
             kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
             if bytes.len() > room {
-                return Ok(End::Ours(Stopped::Flooding));
+                return Ok(Ending::Ours(Stopped::Flooding));
             }
         }
     }
@@ -163,13 +217,21 @@ impl Heard {
         Ok(())
     }
 
-    fn conclude(self, end: End, limit: u64) -> ContainedEnd {
+    fn conclude(self, end: Ending, limit: u64) -> ContainedEnd {
         let (stopped, exited, output_file) = match end {
-            End::Ours(stopped) => {
+            Ending::Ours(stopped) => {
                 let output = OutputFile::Refused("the tool was stopped".into());
                 (Some(stopped), unknown(), output)
             }
-            End::Told(told) => {
+            Ending::OutOfMemory => {
+                let exited = Exited {
+                    out_of_memory: true,
+                    ..unknown()
+                };
+                let output = OutputFile::Refused("the tool was stopped".into());
+                (None, exited, output)
+            }
+            Ending::Told(told) => {
                 let exited: Exited =
                     serde_json::from_slice(&told.exited).unwrap_or_else(|_| unknown());
                 let output = match (&exited.output, told.output) {

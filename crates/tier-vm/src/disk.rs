@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cache;
 use crate::digest::checked;
-use crate::files::FileError;
+use crate::files::{self, FileError};
 use crate::lock::LockError;
 use crate::places::Places;
 
@@ -65,6 +65,14 @@ pub fn disk_of(data: &Path, digest: &str, tree: BorrowedFd<'_>) -> Result<File, 
     cache::open_or_make(&Places::of(data).disks(), &name(digest), |aside| {
         tree::pack(digest, tree, aside, &tree::LIMITS)
     })
+}
+
+/// Removes a disk that is not what its name says. Whoever has it open keeps it.
+pub(crate) fn forget(data: &Path, digest: &str) -> Result<(), FileError> {
+    match checked(digest) {
+        Some(digest) => files::remove(&Places::of(data).disks().join(name(digest))),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn name(digest: &str) -> String {

@@ -14,14 +14,15 @@ use axo_guest_proto::{PrepareTool, Renew, Request};
 use axo_tier_oci::supervise::{CgroupHost, LeftBehind, PREFIX, Unavailable};
 use axo_tier_oci::{CgroupDriver, ContainedTool, ContainedTools};
 use tokio::sync::{RwLock, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::agent::{AGENT_PORT, ANSWER, AgentError, Operation};
+use crate::api::ApiError;
 use crate::artifacts::Artifacts;
-use crate::call;
+use crate::call::{self, Unfinished};
 use crate::failed::{Failed, failed};
 use crate::kvm;
-use crate::machine::{Guest, Machine, MachineConfig, SnapshotFiles, SnapshotTarget};
+use crate::machine::{Guest, Machine, MachineConfig, MachineError, SnapshotFiles, SnapshotTarget};
 use crate::snapshots::Snapshots;
 use crate::wanted::Wanted;
 
@@ -41,8 +42,10 @@ const CAPABILITIES: Capabilities = Capabilities {
 };
 /// How long a guest may take to boot, up to its agent: half a minute on an emulated processor.
 const BOOT: Duration = Duration::from_secs(120);
+/// How long after a connection that the guest has given up the next one is made.
+const RENEW_PAUSE: Duration = Duration::from_millis(2);
 /// The kernel's. Firecracker's devices are told by ACPI, and none of a PC's is looked for.
-const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=1 reboot=k panic=-1 i8042.noaux i8042.nomux \
+pub(crate) const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=1 reboot=k panic=-1 i8042.noaux i8042.nomux \
      i8042.dumbkbd rdinit=/init";
 
 /// How the tier works on this host.
@@ -129,13 +132,28 @@ impl Inner {
         let (tool, wanted) = self.wanted(&call, host).await?;
         let launch = tool.launch(&call).map_err(Failed::Told)?;
         let _permit = self.permits.acquire().await.map_err(|_| Failed::Closed)?;
-        let machine = match self.restored(host, &wanted).await {
-            Some(machine) => machine,
-            None => self.booted(host, &wanted, None).await?,
+        let (mut machine, stored) = match self.restored(host, &wanted).await {
+            Some(machine) => (machine, true),
+            None => (self.booted(host, &wanted, None).await?, false),
         };
-        let end = call::run(&machine, &launch, &call).await?;
-        // The outcome is told when nothing of the machine is left.
-        machine.end().await?;
+        let mut run = call::run(&machine, &launch, &call).await;
+        if let Err(Unfinished {
+            started: false,
+            failed,
+        }) = &run
+            && stored
+        {
+            // What is stored may be at fault, and nothing of the tool has run: once more, without it.
+            tracing::warn!(error = %axo_core::chain(failed), "a stored machine is of no use, and removed");
+            self.snapshots.forget(&wanted.key);
+            let _ = machine.end().await;
+            machine = self.booted(host, &wanted, None).await?;
+            run = call::run(&machine, &launch, &call).await;
+        }
+        // The outcome, or the failure, is told when nothing of the machine is left.
+        let ended = machine.end().await;
+        let end = run.map_err(|unfinished| unfinished.failed)?;
+        ended?;
         Ok(call.conclude(tool.finish(end)))
     }
 
@@ -212,15 +230,17 @@ impl Inner {
         let stream = machine.connect(AGENT_PORT, BOOT).await?;
         match Operation::done(stream, &request, BOOT).await {
             Ok(()) => Ok(machine),
-            Err(source) => Err(Failed::Agent {
-                source,
-                console: machine.console(),
-            }),
+            Err(source) => {
+                let console = machine.last_lines();
+                let _ = machine.end().await;
+                Err(Failed::Agent { source, console })
+            }
         }
     }
 
-    /// A clone of the snapshot of such a machine, if there is one. One that cannot be restored is
-    /// removed: it is slower without, and not impossible.
+    /// A clone of the snapshot of such a machine, if there is one. One that Firecracker refuses is
+    /// removed. Whatever else fails, the machine boots: it is slower without a snapshot, and not
+    /// impossible.
     async fn restored(&self, host: &Host, wanted: &Wanted) -> Option<Machine> {
         let (snapshots, key) = (self.snapshots.clone(), Arc::clone(&wanted.key));
         let found = tokio::task::spawn_blocking(move || snapshots.find(&key)).await;
@@ -228,8 +248,14 @@ impl Inner {
         match self.restore(host, wanted, &kept).await {
             Ok(machine) => Some(machine),
             Err(error) => {
-                tracing::warn!(error = %axo_core::chain(&error), "a snapshot cannot be restored, and is removed");
-                self.snapshots.forget(&wanted.key);
+                tracing::warn!(error = %axo_core::chain(&error), "a stored machine was not restored");
+                if let Failed::Machine(MachineError::Api {
+                    source: ApiError::Refused { .. },
+                    ..
+                }) = error
+                {
+                    self.snapshots.forget(&wanted.key);
+                }
                 None
             }
         }
@@ -244,26 +270,32 @@ impl Inner {
         let machine = Machine::restore(self.config_of(host, wanted, false)?, kept).await?;
         let mut seed = vec![0; Renew::SEED_BYTES];
         getrandom(&mut seed).map_err(Failed::files("drawing randomness"))?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let request = Request::Renew(Renew {
-            now_nanos: u64::try_from(now.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX),
-            seed,
-        });
         let renewed = async {
             loop {
                 let stream = machine.connect(AGENT_PORT, ANSWER).await?;
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                let request = Request::Renew(Renew {
+                    now_nanos: u64::try_from(now.unwrap_or_default().as_nanos())
+                        .unwrap_or(u64::MAX),
+                    seed: seed.clone(),
+                });
                 match Operation::done(stream, &request, ANSWER).await {
                     // The guest learns that its connections are gone a moment after it has gone on,
                     // and takes this one for one of them.
-                    Err(AgentError::Broken(_)) => {}
+                    Err(AgentError::Broken(_)) => sleep(RENEW_PAUSE).await,
                     done => return done.map_err(Failed::from),
                 }
             }
         };
         let late = Failed::from(AgentError::Late(ANSWER));
         let renewed: Result<(), Failed> = timeout(ANSWER, renewed).await.unwrap_or(Err(late));
-        renewed?;
-        Ok(machine)
+        match renewed {
+            Ok(()) => Ok(machine),
+            Err(failed) => {
+                let _ = machine.end().await;
+                Err(failed)
+            }
+        }
     }
 
     /// What every machine has, with a cgroup of its own.

@@ -1,6 +1,7 @@
 //! What went wrong, as the engine is told: whose fault it is, what, and what to do.
 
 use axo_core::{BoxError, RunError, ToolSpec};
+use axo_guest_proto::Code;
 
 use axo_tier_oci::supervise::Unavailable;
 
@@ -20,16 +21,9 @@ pub(crate) enum Failed {
     #[error(transparent)]
     Machine(#[from] MachineError),
     #[error("{}", console_of(.console))]
-    Agent {
-        source: AgentError,
-        console: Vec<u8>,
-    },
-    #[error(
-        "the machine ended before its tool did: {}; its console ends with: {}",
-        .ended.how,
-        String::from_utf8_lossy(.console)
-    )]
-    Died { ended: End, console: Vec<u8> },
+    Agent { source: AgentError, console: String },
+    #[error("the machine ended before its tool did: {}; its console ends with: {console}", .ended.how)]
+    Died { ended: End, console: String },
     #[error("{doing}")]
     Files {
         doing: &'static str,
@@ -43,19 +37,16 @@ impl From<AgentError> for Failed {
     fn from(source: AgentError) -> Self {
         Self::Agent {
             source,
-            console: Vec::new(),
+            console: String::new(),
         }
     }
 }
 
 /// What a machine said last; hostile.
-fn console_of(console: &[u8]) -> String {
+fn console_of(console: &str) -> String {
     match console {
-        [] => "speaking with the machine".to_owned(),
-        console => format!(
-            "speaking with the machine, whose console ends with: {}",
-            String::from_utf8_lossy(console)
-        ),
+        "" => "speaking with the machine".to_owned(),
+        console => format!("speaking with the machine, whose console ends with: {console}"),
     }
 }
 
@@ -89,11 +80,36 @@ pub(crate) fn failed(tool: &ToolSpec, error: Failed) -> RunError {
             needs: needs.to_string(),
             fix: "lower this limit, or run it on tier oci".into(),
         },
+        Failed::Agent {
+            source: AgentError::Failed(failure),
+            ..
+        } if failure.code == Code::NotExecutable => bad_tool(
+            tool,
+            format!("its program cannot be executed ({failure})"),
+            "check its command, and that the program and its interpreter are in the root file system",
+        ),
+        Failed::Agent {
+            source: AgentError::Failed(failure),
+            ..
+        } if failure.code == Code::NoMemory => bad_tool(
+            tool,
+            format!("its memory limit is too low: {failure}"),
+            "raise `memory` in [limits] of its tool.toml, or give --memory",
+        ),
         other => RunError::Host {
             doing: format!("running tool {} on tier microvm", tool.name),
             path: None,
             fix: "see `axocoatl doctor`".into(),
             source: other.into(),
         },
+    }
+}
+
+fn bad_tool(tool: &ToolSpec, problem: String, fix: &str) -> RunError {
+    RunError::BadTool {
+        tool: tool.name.clone(),
+        problem,
+        fix: fix.to_owned(),
+        source: None,
     }
 }

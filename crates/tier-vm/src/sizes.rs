@@ -5,6 +5,10 @@ use axo_core::{CpuShare, EffectiveLimits, Size};
 /// Memory that a guest takes beside its tool, in MiB: kernel, initramfs, agent, and an input of the
 /// largest size.
 const GUEST_MIB: u64 = 192;
+/// The part of a guest's memory that its kernel takes for keeping account of it: one in so many.
+const GUEST_PAGES: u64 = 64;
+/// And of the host's, for mapping it.
+const HOST_PAGES: u64 = 128;
 /// Memory of the host that a machine takes beside its guest's, in MiB: the VMM and page tables.
 const VMM_MIB: u64 = 64;
 /// Processors of a machine, at most: Firecracker's own limit.
@@ -39,6 +43,7 @@ impl MachineSize {
             return Err(SizeError::Cpu(limits.cpu.cores()));
         }
         let mib = limits.memory.bytes().div_ceil(1 << 20) + GUEST_MIB;
+        let mib = mib + mib / GUEST_PAGES;
         if mib > MAX_MIB {
             return Err(SizeError::Memory(limits.memory));
         }
@@ -60,7 +65,7 @@ impl MachineSize {
         let guest = u64::from(self.memory_mib) * if stores { 2 } else { 1 };
         EffectiveLimits {
             cpu: CpuShare::from_cores(self.vcpus.into()).unwrap_or(CpuShare::ONE),
-            memory: Size::from_mib(guest + VMM_MIB),
+            memory: Size::from_mib(guest + guest / HOST_PAGES + VMM_MIB),
             pids: THREADS + u32::from(self.vcpus),
             ..*limits
         }
@@ -82,10 +87,10 @@ mod tests {
     #[test]
     fn a_machine_holds_its_tool_and_its_kernel() {
         let size = MachineSize::of(&limits(0.5, 128)).unwrap();
-        assert_eq!((size.vcpus, size.memory_mib), (1, 320));
+        assert_eq!((size.vcpus, size.memory_mib), (1, 325));
         assert_eq!(MachineSize::of(&limits(1.5, 1)).unwrap().vcpus, 2);
         let host = size.on_the_host(&limits(0.5, 128), false);
-        assert_eq!(host.memory, Size::from_mib(384));
+        assert_eq!(host.memory, Size::from_mib(391));
         assert!(host.cpu.cores() >= 1.0);
     }
 

@@ -1,20 +1,23 @@
-//! The digest of a directory tree: what a disk of it is called.
+//! The digest of a directory tree: what a disk of it is called. All that a disk shows of a tree is in
+//! it: names, contents, and of every entry, the root too, mode, owner and time.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use sha2::{Digest as _, Sha256};
 
 use crate::wanted::hex;
 
-/// How deep directories may lie in one another.
-const MAX_DEPTH: u32 = 64;
-/// Most entries of a tree.
-const MAX_ENTRIES: u64 = 1 << 20;
+/// How deep directories may lie in one another, as on a disk.
+const MAX_DEPTH: u32 = 128;
+/// Most entries of a tree, as on a disk.
+const MAX_ENTRIES: u64 = 2_000_000;
+/// Most bytes of its files, as on a disk.
+const MAX_BYTES: u64 = 16 << 30;
 
-/// SHA-256 over names, modes, and contents, as `sha256:<hex>`. Links are not followed.
+/// SHA-256 of the tree, as `sha256:<hex>`. Links are not followed.
 ///
 /// # Errors
 /// If something cannot be read, or there is too much of it.
@@ -22,7 +25,15 @@ pub(crate) fn digest(tree: BorrowedFd<'_>) -> io::Result<String> {
     let mut hash = Hash {
         sha: Sha256::new(),
         entries: 0,
+        bytes: 0,
     };
+    let root = fstat(tree)?;
+    hash.attributes(&root);
+    // Another directory's disk is another's, even if it is alike: who may write there could swap what
+    // is in it while it is packed.
+    for number in [root.st_dev, root.st_ino] {
+        hash.sha.update(number.to_be_bytes());
+    }
     hash.directory(tree, 0)?;
     Ok(format!("sha256:{}", hex(&hash.sha.finalize())))
 }
@@ -30,6 +41,7 @@ pub(crate) fn digest(tree: BorrowedFd<'_>) -> io::Result<String> {
 struct Hash {
     sha: Sha256,
     entries: u64,
+    bytes: u64,
 }
 
 impl Hash {
@@ -44,23 +56,21 @@ impl Hash {
         for entry in Dir::read_from(&opened)? {
             let name = entry?.file_name().to_owned();
             if name.as_bytes() != b"." && name.as_bytes() != b".." {
+                self.entries += 1;
+                if self.entries > MAX_ENTRIES {
+                    return Err(io::Error::other(format!(
+                        "there are more than {MAX_ENTRIES} files"
+                    )));
+                }
                 names.push(name);
             }
         }
         // The order in which a file system tells them is its own.
         names.sort();
         for name in names {
-            self.entries += 1;
-            if self.entries > MAX_ENTRIES {
-                return Err(io::Error::other(format!(
-                    "there are more than {MAX_ENTRIES} files"
-                )));
-            }
             let stat = statat(&opened, &name, AtFlags::SYMLINK_NOFOLLOW)?;
             self.part(name.as_bytes());
-            for number in [stat.st_mode, stat.st_uid, stat.st_gid] {
-                self.sha.update(number.to_be_bytes());
-            }
+            self.attributes(&stat);
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
                     let flags = OFlags::PATH | OFlags::DIRECTORY;
@@ -91,11 +101,27 @@ impl Hash {
         loop {
             match file.read(&mut buffer)? {
                 0 => break,
-                read => one.update(&buffer[..read]),
+                read => {
+                    one.update(&buffer[..read]);
+                    self.bytes += read as u64;
+                }
+            }
+            // Of a file that grows while it is read, too.
+            if self.bytes > MAX_BYTES {
+                return Err(io::Error::other(format!(
+                    "its files have more than {MAX_BYTES} bytes"
+                )));
             }
         }
         self.sha.update(one.finalize());
         Ok(())
+    }
+
+    fn attributes(&mut self, stat: &Stat) {
+        for number in [stat.st_mode, stat.st_uid, stat.st_gid] {
+            self.sha.update(number.to_be_bytes());
+        }
+        self.sha.update(stat.st_mtime.to_be_bytes());
     }
 
     /// Bytes, with how many they are.
@@ -128,7 +154,7 @@ mod tests {
         std::fs::write(at("d/f"), "one").unwrap();
         let mut seen = vec![of(home.path())];
         assert_eq!(seen[0], of(home.path()), "it is the same twice");
-        let changes: [&dyn Fn(); 6] = [
+        let changes: [&dyn Fn(); 8] = [
             &|| std::fs::write(at("d/f"), "two").unwrap(),
             &|| std::fs::rename(at("d/f"), at("d/g")).unwrap(),
             &|| std::fs::rename(at("d/g"), at("g")).unwrap(),
@@ -140,6 +166,14 @@ mod tests {
             &|| {
                 let mode = std::fs::Permissions::from_mode(0o700);
                 std::fs::set_permissions(at("g"), mode).unwrap();
+            },
+            &|| {
+                let file = File::options().append(true).open(at("g")).unwrap();
+                file.set_modified(std::time::UNIX_EPOCH).unwrap();
+            },
+            &|| {
+                let mode = std::fs::Permissions::from_mode(0o711);
+                std::fs::set_permissions(home.path(), mode).unwrap();
             },
         ];
         for (number, change) in changes.iter().enumerate() {

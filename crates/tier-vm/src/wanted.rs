@@ -60,6 +60,7 @@ impl Wanted {
                 "initramfs": initramfs.digest,
                 "disks": digests,
                 "size": size,
+                "command_line": crate::executor::COMMAND_LINE,
                 "prepare": String::from_utf8_lossy(&prepare),
                 "processor": processor(),
             });
@@ -86,11 +87,18 @@ fn disks(data: &Path, tool: &ContainedTool) -> Result<(Vec<String>, Vec<File>), 
     let mut made = (Vec::new(), Vec::new());
     for (tree, known) in trees {
         let Some(tree) = tree else { continue };
-        let digest = match known {
-            Some(digest) => digest,
-            None => tree::digest(tree).map_err(Failed::files(DOING))?,
+        let read = || tree::digest(tree).map_err(Failed::files(DOING));
+        let (digest, may_change) = match known {
+            Some(digest) => (digest, false),
+            None => (read()?, true),
         };
         let disk = disk::disk_of(data, &digest, tree).map_err(Failed::files(DOING))?;
+        // It may have been packed when it was another already, and would be found by this name.
+        if may_change && read()? != digest {
+            disk::forget(data, &digest).map_err(Failed::files(DOING))?;
+            let why = "it changed while it was read; call the tool again";
+            return Err(Failed::files(DOING)(why));
+        }
         made.0.push(digest);
         made.1.push(disk);
     }

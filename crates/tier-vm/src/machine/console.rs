@@ -21,6 +21,8 @@ const CHUNK: usize = 64 << 10;
 const PAUSE: Duration = Duration::from_millis(1);
 /// Lines that are told with an error.
 const LAST_LINES: usize = 12;
+/// And bytes of these.
+const LAST_BYTES: usize = 4096;
 
 /// Reads the console until it ends or this is dropped.
 pub(super) struct Console {
@@ -52,7 +54,8 @@ impl Console {
             .lines()
             .filter(|line| !line.trim().is_empty())
             .collect();
-        lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+        let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
+        last[last.ceil_char_boundary(last.len().saturating_sub(LAST_BYTES))..].to_owned()
     }
 
     /// Waits until nobody writes any more, for a moment at most.
@@ -86,9 +89,8 @@ async fn keep(mut pipe: Receiver, kept: Arc<Mutex<VecDeque<u8>>>) {
             let over = kept.len().saturating_sub(CONSOLE_KEPT_BYTES);
             kept.drain(..over);
         }
-        if read == CHUNK {
-            tokio::time::sleep(PAUSE).await;
-        }
+        // Firecracker writes byte by byte: whatever came, the next is waited for.
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

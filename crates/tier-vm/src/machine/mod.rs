@@ -83,6 +83,11 @@ impl Machine {
         unheard && self.runner.is_silent()
     }
 
+    /// The last lines of its console. Hostile.
+    pub(crate) fn last_lines(&self) -> String {
+        self.console.last_lines()
+    }
+
     /// Waits for its end. Can be dropped and called again, and by several at once.
     pub async fn ended(&self) -> End {
         let mut ended = self.ended.lock().await;

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use seccompiler::sock_filter;
 
 use super::descriptors::{close_all_but, is_closed};
-use super::resources::{self, Cores};
+use super::resources;
 
 /// Executes the tool, as the engine says at the start of the call.
 #[derive(Clone)]
@@ -53,7 +53,7 @@ impl Launcher {
             move |e: std::io::Error| format!("{what}: {e}")
         };
         read_input().map_err(says("opening the input as standard input"))?;
-        resources::limit(self.files, Cores::NoFile).map_err(says("setting resource limits"))?;
+        resources::limit(self.files).map_err(says("setting resource limits"))?;
         Err(Command::new(launch)?.execute())
     }
 }

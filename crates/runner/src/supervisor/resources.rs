@@ -9,25 +9,14 @@ const MAX_SIGNALS: u64 = 1024;
 /// Messages in POSIX queues, in bytes.
 const MAX_QUEUE_BYTES: u64 = 64 << 10;
 
-/// Core files.
-#[derive(Clone, Copy)]
-pub(super) enum Cores {
-    /// None that is a file.
-    NoFile,
-    /// None at all. A program that the host has them piped to is started whatever the limit is, but for
-    /// this one.
-    NoPipeEither,
-}
+/// Largest core file, in bytes. It would be written as whatever the host's core_pattern says, and where
+/// that is a program, the program is started whatever the limit is, but for this one.
+const MAX_CORE_BYTES: u64 = 1;
 
 /// Lowers them for this process and what it starts. `files` is the most open descriptors.
-pub(super) fn limit(files: u32, cores: Cores) -> std::io::Result<()> {
+pub(super) fn limit(files: u32) -> std::io::Result<()> {
     setrlimit(Resource::Nofile, both(files.into()))?;
-    // It would be written as whatever the host's core_pattern says.
-    let bytes = match cores {
-        Cores::NoFile => 0,
-        Cores::NoPipeEither => 1,
-    };
-    setrlimit(Resource::Core, both(bytes))?;
+    setrlimit(Resource::Core, both(MAX_CORE_BYTES))?;
     // What the engine may have is none of the sandbox's: real-time priority, locked memory, and what
     // the kernel counts for the host's user, whom all sandboxes have in common.
     setrlimit(Resource::Rtprio, both(0))?;

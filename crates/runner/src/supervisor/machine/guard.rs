@@ -17,7 +17,7 @@ use crate::supervisor::fork::{fork, fork_first};
 use crate::supervisor::namespace::unshare;
 use crate::supervisor::priority;
 use crate::supervisor::process::{FirstProcess, status_of};
-use crate::supervisor::resources::{self, Cores};
+use crate::supervisor::resources;
 use crate::supervisor::step::{Failed, Step as _};
 
 /// Most open descriptors of Firecracker: one a connection, and a few dozen.
@@ -137,7 +137,7 @@ fn guard(
 fn execute(prepare: &PrepareMachine, jail: &Jail, console: &OwnedFd) -> io::Result<i32> {
     use std::os::unix::process::CommandExt as _;
     // A core file of Firecracker is the guest's memory.
-    resources::limit(OPEN_FILES, Cores::NoPipeEither)?;
+    resources::limit(OPEN_FILES)?;
     let stream = || console.try_clone().map(Stdio::from);
     let file_bytes = prepare.file_bytes.max(LEAST_FILE_BYTES);
     let error = Command::new(&jail.jailer)

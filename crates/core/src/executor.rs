@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 
-use crate::{Outcome, PlacedCall, Readiness, Tier, ToolName};
+use crate::{Outcome, PlacedCall, Readiness, Tier, ToolName, ToolSpec};
 
 /// A future on the heap that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -83,4 +83,17 @@ pub enum RunError {
         /// What the host said.
         source: BoxError,
     },
+}
+
+impl RunError {
+    /// A tool that cannot be run as it is, for a reason that has no other error as its cause.
+    #[must_use]
+    pub fn bad_tool(tool: &ToolSpec, problem: String, fix: &str) -> Self {
+        Self::BadTool {
+            tool: tool.name.clone(),
+            problem,
+            fix: fix.to_owned(),
+            source: None,
+        }
+    }
 }

@@ -81,12 +81,17 @@ impl Table {
     pub(crate) fn add(&self, record: &Record) -> Result<Turn, SessionError> {
         let directory = self.directory(&record.id);
         make(&directory)?;
-        make(&self.socket_directory(&record.id))?;
         let turn = self
             .take_turn(&record.id)?
             .ok_or(SessionError::Busy(record.id.clone()))?;
-        self.save(record)?;
-        Ok(turn)
+        // The record first: whoever ends here leaves nothing that only `gc` would find.
+        let added = self
+            .save(record)
+            .and_then(|()| make(&self.socket_directory(&record.id)));
+        if added.is_err() {
+            let _ = self.remove(&record.id);
+        }
+        added.map(|()| turn)
     }
 
     /// Held from looking whether a name is free to giving it: for a moment.

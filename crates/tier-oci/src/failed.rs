@@ -68,12 +68,12 @@ pub(crate) fn failed(tool: &ToolSpec, error: Failed) -> RunError {
         },
         Failed::Runner(RunnerError::Failed { doing, why, fault }) => match fault {
             Fault::Host => of_host(doing, "see `axocoatl doctor`", why.into()),
-            Fault::Program => bad_tool(
+            Fault::Program => RunError::bad_tool(
                 tool,
                 format!("its program cannot be executed ({why})"),
                 "check its command, and that the program and its interpreter are in the root file system",
             ),
-            Fault::Memory => bad_tool(
+            Fault::Memory => RunError::bad_tool(
                 tool,
                 format!("its memory limit is too low: {why}"),
                 "raise `memory` in [limits] of its tool.toml, or give --memory",
@@ -84,15 +84,6 @@ pub(crate) fn failed(tool: &ToolSpec, error: Failed) -> RunError {
             "see `axocoatl doctor`",
             other.into(),
         ),
-    }
-}
-
-fn bad_tool(tool: &ToolSpec, problem: String, fix: &str) -> RunError {
-    RunError::BadTool {
-        tool: tool.name.clone(),
-        problem,
-        fix: fix.to_owned(),
-        source: None,
     }
 }
 

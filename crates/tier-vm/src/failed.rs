@@ -83,7 +83,7 @@ pub(crate) fn failed(tool: &ToolSpec, error: Failed) -> RunError {
         Failed::Agent {
             source: AgentError::Failed(failure),
             ..
-        } if failure.code == Code::NotExecutable => bad_tool(
+        } if failure.code == Code::NotExecutable => RunError::bad_tool(
             tool,
             format!("its program cannot be executed ({failure})"),
             "check its command, and that the program and its interpreter are in the root file system",
@@ -91,7 +91,7 @@ pub(crate) fn failed(tool: &ToolSpec, error: Failed) -> RunError {
         Failed::Agent {
             source: AgentError::Failed(failure),
             ..
-        } if failure.code == Code::NoMemory => bad_tool(
+        } if failure.code == Code::NoMemory => RunError::bad_tool(
             tool,
             format!("its memory limit is too low: {failure}"),
             "raise `memory` in [limits] of its tool.toml, or give --memory",
@@ -102,14 +102,5 @@ pub(crate) fn failed(tool: &ToolSpec, error: Failed) -> RunError {
             fix: "see `axocoatl doctor`".into(),
             source: other.into(),
         },
-    }
-}
-
-fn bad_tool(tool: &ToolSpec, problem: String, fix: &str) -> RunError {
-    RunError::BadTool {
-        tool: tool.name.clone(),
-        problem,
-        fix: fix.to_owned(),
-        source: None,
     }
 }

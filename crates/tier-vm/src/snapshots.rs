@@ -19,12 +19,11 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use crate::digest;
 use crate::files::{self, Aside, FileError};
 use crate::machine::SnapshotFiles;
 use crate::places::Places;
-use crate::wanted::hex;
 
 /// Largest state that is read, in bytes. Firecracker's are some 20 KiB.
 const MAX_STATE: u64 = 16 << 20;
@@ -175,7 +174,7 @@ fn digest_of(path: &Path) -> io::Result<String> {
     }
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(file, MAX_STATE), &mut bytes)?;
-    Ok(hex(&Sha256::digest(bytes)))
+    Ok(digest::of(&bytes))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use sha2::{Digest as _, Sha256};
 
-use crate::wanted::hex;
+use crate::digest::hex;
 
 /// How deep directories may lie in one another, as on a disk.
 const MAX_DEPTH: u32 = 128;
@@ -35,7 +35,7 @@ pub(crate) fn digest(tree: BorrowedFd<'_>) -> io::Result<String> {
         hash.sha.update(number.to_be_bytes());
     }
     hash.directory(tree, 0)?;
-    Ok(format!("sha256:{}", hex(&hash.sha.finalize())))
+    Ok(format!("sha256:{}", hex(hash.sha)))
 }
 
 struct Hash {

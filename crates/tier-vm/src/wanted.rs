@@ -7,12 +7,11 @@ use std::sync::Arc;
 use axo_core::{EffectiveLimits, PlacedCall};
 use axo_tier_oci::ContainedTool;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use crate::artifacts::Artifacts;
 use crate::failed::Failed;
 use crate::sizes::MachineSize;
-use crate::{disk, tree};
+use crate::{digest, disk, tree};
 
 /// The container inside a machine: there is one.
 const CONTAINER: &str = "axocoatl-tool";
@@ -65,7 +64,7 @@ impl Wanted {
                 "processor": processor(),
             });
             Ok(Self {
-                key: hex(&Sha256::digest(made_of.to_string())).into(),
+                key: digest::of(made_of.to_string().as_bytes()).into(),
                 size,
                 limits,
                 prepare,
@@ -124,8 +123,4 @@ fn processor() -> String {
     });
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     lines.chain([kernel.trim()]).collect::<Vec<_>>().join("\n")
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

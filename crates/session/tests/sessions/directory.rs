@@ -57,7 +57,7 @@ async fn no_copy_goes_through_a_link_that_a_session_made() {
     let site = site();
     let sessions = site.sessions();
     let home = site.path().canonicalize().unwrap();
-    let (work, elsewhere) = (home.join("work"), home.join("elsewhere"));
+    let (work, elsewhere) = (home.join("project"), home.join("elsewhere"));
     for directory in [&work, &elsewhere] {
         std::fs::create_dir(directory).unwrap();
     }
@@ -77,7 +77,7 @@ async fn no_copy_goes_through_a_link_that_a_session_made() {
         says(from, "echo planted > /tmp/key").await;
         let files = from.files("/tmp").unwrap();
         let mut unheard = |_: &Copied| ();
-        for to in ["out/new", "deep/out/new", "out/../work/out/new"] {
+        for to in ["out/new", "deep/out/new", "out/../project/out/new"] {
             let limits = CopyLimits::default();
             let copied = files
                 .copy_out(Path::new("key"), &work.join(to), limits, &mut unheard)

@@ -12,9 +12,16 @@ mod cases;
 mod image;
 mod large;
 mod numbers;
+mod program;
 mod session;
 
 const TOOLS: &str = "examples/tools";
+/// Each of these is a line of what the example program `call` prints.
+const CALL_PRINTS: [&str; 3] = [
+    "decision  wasm",
+    "on wasm: it exited with status 0",
+    r#"on none: {"greeting":"hello Ada"}"#,
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -62,6 +69,15 @@ pub(crate) fn run_all(shell: &Shell) -> Result<()> {
     names(shell)?
         .iter()
         .try_for_each(|name| run_tool(shell, name))?;
+    program::run(
+        shell,
+        "call",
+        &[
+            format!("{TOOLS}/word-count").as_ref(),
+            r#"{"text": "to be or not to be"}"#.as_ref(),
+        ],
+        &CALL_PRINTS,
+    )?;
     session::run(shell)
 }
 

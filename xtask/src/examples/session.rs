@@ -2,9 +2,10 @@
 
 use std::os::unix::fs::symlink;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
-use crate::shell::{Shell, say};
+use super::program;
+use crate::shell::Shell;
 
 const NAME: &str = "localhost/example-box:1";
 const APPLETS: [&str; 4] = ["sh", "echo", "sleep", "wc"];
@@ -18,7 +19,7 @@ const PRINTED: [&str; 5] = [
 ];
 
 pub(super) fn run(shell: &Shell) -> Result<()> {
-    let (home, root) = (shell.scratch("home")?, shell.scratch("box")?);
+    let root = shell.scratch("box")?;
     let bin = root.join("bin");
     std::fs::create_dir_all(&bin)?;
     let busybox = crate::vmhost::static_busybox(shell)
@@ -34,30 +35,8 @@ pub(super) fn run(shell: &Shell) -> Result<()> {
         .command(shell.release("axocoatl"))
         .args(["image", "import", "--name", NAME])
         .arg(&root)
-        .env("AXOCOATL_HOME", &home)
+        .env("AXOCOATL_HOME", shell.scratch("home")?)
         .run()?;
-    // With the features of the command, so that nothing is compiled twice.
-    shell
-        .cargo()
-        .args(["build", "--release", "--locked", "-p", "axocoatl"])
-        .args(["-p", "axocoatl-isolation", "--example", "session"])
-        .run()?;
-    let printed = shell
-        .command(shell.release("examples/session"))
-        .arg(NAME)
-        .arg(shell.scratch("work")?)
-        .env("AXOCOATL_HOME", &home)
-        .text()?;
-    for line in PRINTED {
-        ensure!(
-            printed.lines().any(|printed| printed == line),
-            "the example `session` does not print {line:?}:\n{printed}"
-        );
-    }
-    say(format_args!(
-        "{:<12} {} lines as they should be",
-        "session",
-        PRINTED.len()
-    ));
-    Ok(())
+    let work = shell.scratch("work")?;
+    program::run(shell, "session", &[NAME.as_ref(), work.as_ref()], &PRINTED)
 }

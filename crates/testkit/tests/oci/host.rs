@@ -237,7 +237,7 @@ pub(crate) fn none_within<T: std::fmt::Debug>(
 }
 
 /// Waits, and panics if it is in vain.
-pub(crate) fn until(what: &str, is: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is() {
         assert!(

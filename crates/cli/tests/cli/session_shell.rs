@@ -1,6 +1,7 @@
 //! `session shell`: a real terminal, driven through tmux.
 
 use std::process::Command;
+use std::time::Duration;
 
 use crate::process::{Running, wait_for};
 use crate::sessions::{NAME, Site};
@@ -86,6 +87,23 @@ impl Drop for Terminal<'_> {
             );
         }
         Running::start(self.command(&["kill-server"]), b"").end();
+    }
+}
+
+#[test]
+fn a_size_that_changes_while_the_shell_begins_is_told() {
+    let site = Site::new();
+    let sees =
+        "until [ \"$(busybox stty size)\" = \"30 100\" ]; do sleep 0.1; done; echo it-is-$((40+2))";
+    // From before the command has looked at its size to after it passes changes on.
+    for delay in (0..60).step_by(4) {
+        let terminal = Terminal::start(
+            &site.home,
+            &format!("session shell {NAME} -- sh -c '{sees}'"),
+        );
+        std::thread::sleep(Duration::from_millis(delay));
+        terminal.tmux(&["resize-window", "-x", "100", "-y", "30"]);
+        terminal.shows("it-is-42");
     }
 }
 

@@ -119,6 +119,29 @@ async fn too_much_memory_costs_the_process_or_the_session_and_it_is_said() {
     }
 }
 
+/// Podman can limit no tmpfs in its files; each costs the session memory.
+#[tokio::test]
+async fn a_million_files_cost_the_session_its_memory() {
+    let site = site();
+    let sessions = site.sessions();
+    let session = site
+        .create(&sessions, |s| s.limits.memory = Size::from_mib(64))
+        .await
+        .unwrap();
+    let fill = "cd /tmp; i=0; while [ $i -lt 1000000 ]; do : > $i || exit 1; i=$((i+1)); done";
+    let ended = session
+        .output(Run::new(["/bin/sh", "-c", fill]), 4096)
+        .await;
+    match looked_at(&session).await {
+        (State::Ready, _) => assert_ne!(ended.unwrap().exited.status, Status::Code(0)),
+        (State::Lost, why) => {
+            assert!(why.contains("memory"), "{why}");
+            assert!(site.containers().is_empty());
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn a_session_that_nobody_uses_ends() {
     let site = site();

@@ -45,6 +45,8 @@ pub(super) async fn run(arguments: args::Shell, printer: &Printer) -> Result<Exi
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         return Err(Failed::CommandLine(Box::new(ShellError::NoTerminal)));
     }
+    // Before the size is first told: a change that comes while it is would be lost.
+    let resized = signal(SignalKind::window_change()).map_err(|e| terminal(ShellError::Raw(e)))?;
     let session = session(&arguments.session).await?;
     let process = match arguments.attach {
         Some(process) => {
@@ -66,7 +68,6 @@ pub(super) async fn run(arguments: args::Shell, printer: &Printer) -> Result<Exi
         }
     };
     let id = process.id();
-    let resized = signal(SignalKind::window_change()).map_err(|e| terminal(ShellError::Raw(e)))?;
     let raw = RawMode::enter().map_err(|e| terminal(ShellError::Raw(e)))?;
     let (mut output, mut input) = process.split();
     // Beside the output: a program that draws while it reads takes no more keys until it is heard.

@@ -30,7 +30,7 @@ const STEPS: &[Step] = &[
     // The tests have built them.
     ("examples", examples::run_all),
     ("conformance", |shell| {
-        conformance::run(shell, &conformance::Arguments::default())
+        conformance::run(shell, &conformance::Arguments::after_tests())
     }),
 ];
 
@@ -89,7 +89,8 @@ fn lints(shell: &Shell) -> Result<()> {
             "--release",
         ])
         // Nothing of the workspace asks for them but the build of the helpers, and a host with KVM.
-        .args(["--features", "axo-runner/supervisor,axo-tier-vm/kvm-tests"])
+        .args(["--features"])
+        .arg("axo-runner/supervisor,axo-tier-vm/kvm-tests,axo-testkit/kvm-tests")
         .args(["--", "-D", "warnings"])
         .run()
 }

@@ -41,23 +41,20 @@ const SESSIONS: [&str; 6] = [
 /// An emulated processor takes several times as long as a real one.
 const TIMEOUT: &str = "20min";
 
+/// Where tier microvm is set up.
+const MACHINES: &str = "machines";
+
+/// Where what a program in the machine writes to `/results` is found.
+const RESULTS: &str = "results";
+
 pub(crate) fn run(shell: &Shell) -> Result<()> {
-    // Where any user of the machine may read, wherever the workspace lies.
-    let shared = tempfile::Builder::new()
-        .prefix("axo-nested-")
-        .tempdir()
-        .context("making a directory to share")?;
-    std::fs::set_permissions(shared.path(), Permissions::from_mode(0o755))?;
-    let guest = Guest {
-        shell,
-        conformance: conformance(shell, &shared)?,
-        sessions: sessions(shell, &shared)?,
-        machines: machines(shell, &shared)?,
-        machine_tests: machine_tests(shell, &shared)?,
-        guest_init: guest_init(shell, &shared)?,
-        probe: probe(shell, &shared)?,
-        shared,
-    };
+    forget_results(shell)?;
+    let guest = Guest::new(shell)?;
+    let sessions = sessions(shell, &guest.shared)?;
+    let machine_tests = [
+        ("of its crate", machine_tests(shell, &guest.shared)?),
+        ("as a whole", whole_tests(shell, &guest.shared)?),
+    ];
     let mut failed = Vec::new();
     let mut note = |name: String, result: Result<()>| {
         if let Err(error) = result {
@@ -70,25 +67,19 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         let result = guest.run(host, &guest.conformance, &["--subject", "oci"]);
         note(format!("tier oci: {name}"), result);
     }
-    say("\n== tier microvm: its own tests");
-    let result = guest.run(
-        &ONE_PROCESSOR,
-        &guest.machine_tests,
-        &["--test-threads", "1"],
-    );
-    note("the tests of tier microvm".into(), result);
+    for (which, program) in &machine_tests {
+        say(format_args!("\n== tier microvm: its own tests, {which}"));
+        let arguments = ["--test-threads", "1", "--nocapture"];
+        let result = guest.run(&ONE_PROCESSOR, program, &arguments);
+        note(format!("the tests of tier microvm, {which}"), result);
+    }
     say("\n== conformance of tier microvm");
-    let result = guest.run(
-        &ONE_PROCESSOR,
-        &guest.conformance,
-        &["--subject", "microvm"],
-    );
-    note("tier microvm".into(), result);
+    note("tier microvm".into(), guest.microvm());
     let (name, host) = ORDINARY_USER;
     say(format_args!("\n== sessions: {name}"));
     // One after the other, as on every host.
     let arguments = [&["--test-threads", "1", "--exact"][..], &SESSIONS].concat();
-    let result = guest.run(host, &guest.sessions, &arguments);
+    let result = guest.run(host, &sessions, &arguments);
     note(format!("sessions: {name}"), result);
     if !failed.is_empty() {
         bail!("what is promised is not kept on: {}", failed.join("; "));
@@ -96,20 +87,87 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     Ok(())
 }
 
+/// The conformance cases of tier microvm alone; [`results`] has what they came to.
+pub(crate) fn microvm(shell: &Shell) -> Result<()> {
+    forget_results(shell)?;
+    Guest::new(shell)?.microvm()
+}
+
+/// What the conformance cases of tier microvm came to when they were run last.
+pub(crate) fn results(shell: &Shell) -> Result<PathBuf> {
+    Ok(shell.scratch("conformance")?.join("microvm.json"))
+}
+
+/// So that those of an earlier run are not taken for this one's.
+fn forget_results(shell: &Shell) -> Result<()> {
+    let kept = results(shell)?;
+    if kept.exists() {
+        std::fs::remove_file(&kept).with_context(|| format!("removing {}", kept.display()))?;
+    }
+    Ok(())
+}
+
+/// A data directory in which tier microvm is set up, for as long as the other lives, if this host's KVM
+/// runs guests.
+pub(crate) fn machines_here(shell: &Shell) -> Result<Option<(TempDir, PathBuf)>> {
+    let shared = shared()?;
+    let data = machines(shell, &shared)?;
+    let told = shell
+        .command(shell.release("axocoatl"))
+        .env("AXOCOATL_HOME", shared.path().join(MACHINES))
+        .args(["tiers", "--json"])
+        .json()?;
+    let mut tiers = told["tiers"].as_array().into_iter().flatten();
+    let works = tiers.any(|tier| tier["tier"] == "microvm" && tier["works"] == true);
+    Ok(works.then_some((shared, data)))
+}
+
+/// Where any user of the machine may read, wherever the workspace lies.
+fn shared() -> Result<TempDir> {
+    let shared = tempfile::Builder::new()
+        .prefix("axo-nested-")
+        .tempdir()
+        .context("making a directory to share")?;
+    std::fs::set_permissions(shared.path(), Permissions::from_mode(0o755))?;
+    Ok(shared)
+}
+
 /// What is run in the machine, and how.
 struct Guest<'a> {
     shell: &'a Shell,
     conformance: PathBuf,
-    sessions: PathBuf,
     /// A data directory in which tier microvm is set up.
     machines: PathBuf,
-    machine_tests: PathBuf,
     guest_init: PathBuf,
     probe: PathBuf,
     shared: TempDir,
 }
 
-impl Guest<'_> {
+impl<'a> Guest<'a> {
+    fn new(shell: &'a Shell) -> Result<Self> {
+        let shared = shared()?;
+        Ok(Self {
+            shell,
+            conformance: conformance(shell, &shared)?,
+            machines: machines(shell, &shared)?,
+            guest_init: guest_init(shell, &shared)?,
+            probe: probe(shell, &shared)?,
+            shared,
+        })
+    }
+
+    /// The cases of tier microvm. What they came to is kept, if it is bad too.
+    fn microvm(&self) -> Result<()> {
+        let arguments = ["--subject", "microvm", "--save", "/results/microvm.json"];
+        let result = self.run(&ONE_PROCESSOR, &self.conformance, &arguments);
+        let saved = self.shared.path().join(RESULTS).join("microvm.json");
+        if saved.exists() {
+            let kept = results(self.shell)?;
+            std::fs::copy(&saved, &kept).with_context(|| format!("writing {}", kept.display()))?;
+        }
+        result
+    }
+
     fn run(&self, host: &[&str], program: &Path, arguments: &[&str]) -> Result<()> {
         let us = std::env::current_exe().context("finding this program")?;
         self.shell
@@ -117,7 +175,8 @@ impl Guest<'_> {
             // The command's own directory, which the machine's user has to be able to enter.
             .directory(self.shared.path())
             .env("AXO_WORKSPACE", &self.shell.root)
-            .args(["vmhost", "--timeout", TIMEOUT])
+            .args(["vmhost", "--timeout", TIMEOUT, "--results"])
+            .arg(self.shared.path().join(RESULTS))
             // A file system on a disk, as bundles and mounts have.
             .args(["--env", "TMPDIR=/scratch", "--env", "AXO_EMULATED=1"])
             .args([
@@ -171,6 +230,12 @@ fn machine_tests(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
     share(&program, shared, "vm")
 }
 
+/// The tests of tier microvm as a whole, which want one too.
+fn whole_tests(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
+    let program = test_program(shell, "microvm", &["--features", "axo-testkit/kvm-tests"])?;
+    share(&program, shared, "microvm")
+}
+
 /// What their guests run: the host in the machine has no compiler.
 fn guest_init(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
     let path = shared.path().join("guest-init");
@@ -191,7 +256,7 @@ fn machines(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
         .cargo()
         .args(["build", "--release", "--locked", "-p", "axocoatl"])
         .run()?;
-    let home = shared.path().join("machines");
+    let home = shared.path().join(MACHINES);
     let programs = setup::firecracker(shell);
     shell
         .command(shell.release("axocoatl"))

@@ -28,6 +28,8 @@ pub(crate) enum AgentError {
     Protocol(#[from] ProtocolError),
     #[error("the machine's agent answered out of turn")]
     Unexpected,
+    #[error("the machine's agent does not say how the tool ended")]
+    NoEnd,
     #[error("the machine's agent speaks generation {0} of the protocol, and we speak {GENERATION}")]
     Generation(u32),
     #[error("{0}")]

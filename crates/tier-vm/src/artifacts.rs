@@ -16,6 +16,10 @@ use crate::places::Places;
 /// How often the installation is looked for, when it is replaced while we look.
 const MAX_TRIES: u32 = 10;
 
+/// The command that installs everything, whatever is installed.
+const SET_UP: &str = "as root: axocoatl microvm setup --firecracker FILE --jailer FILE --kernel FILE \
+                      (its --help says where to get them)";
+
 /// One installation of everything that a microVM is started with. While it lives, or a clone, the
 /// files stay, even if another installation replaces them.
 #[derive(Clone, Debug)]
@@ -62,13 +66,13 @@ pub struct Component {
 #[non_exhaustive]
 pub enum ArtifactsError {
     /// Nothing was installed.
-    #[error("tier microvm is not set up: {fix}")]
+    #[error("tier microvm is not set up; {fix}")]
     NotSetUp {
         /// What to do.
         fix: &'static str,
     },
     /// Something is not what was installed.
-    #[error("{}: {problem}; install it again", path.display())]
+    #[error("{}: {problem}; install it again, {SET_UP}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -81,6 +85,26 @@ pub enum ArtifactsError {
 }
 
 impl ArtifactsError {
+    /// What is wrong, without what to do.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::NotSetUp { .. } => "tier microvm is not set up".to_owned(),
+            Self::Damaged { path, problem } => format!("{}: {problem}", path.display()),
+            Self::File(error) => axo_core::chain(error),
+        }
+    }
+
+    /// What to do.
+    #[must_use]
+    pub const fn fix(&self) -> &'static str {
+        match self {
+            Self::NotSetUp { fix } => fix,
+            Self::Damaged { .. } => SET_UP,
+            Self::File(_) => "let root read it; tier microvm is root's alone",
+        }
+    }
+
     fn damaged(path: &Path, problem: impl Into<String>) -> Self {
         Self::Damaged {
             path: path.to_owned(),
@@ -168,9 +192,7 @@ fn installed(places: &Places) -> Result<(PathBuf, File), ArtifactsError> {
             "what it leads to is gone",
         ));
     }
-    Err(ArtifactsError::NotSetUp {
-        fix: "install Firecracker, its jailer and a kernel; `axocoatl doctor` says how",
-    })
+    Err(ArtifactsError::NotSetUp { fix: SET_UP })
 }
 
 fn is_ours_alone(path: &Path) -> Result<(), ArtifactsError> {

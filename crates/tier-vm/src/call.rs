@@ -6,6 +6,7 @@ use axo_core::{OutputFile, PlacedCall};
 use axo_guest_proto::{Kind, MAX_PAYLOAD, Message as _, Reply, Request, RunTool, ToolEnded};
 use axo_runner::{Exited, Launch, OutputFound, Status};
 use axo_tier_oci::{ContainedEnd, Stopped};
+use tokio::net::UnixStream;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use crate::agent::{AGENT_PORT, ANSWER, AgentError, Hears, Operation, Tells, within};
@@ -51,24 +52,9 @@ pub(crate) async fn run(
         wall_millis: u64::try_from(limits.wall.as_millis()).unwrap_or(u64::MAX),
     });
     let stream = machine.connect(AGENT_PORT, ANSWER).await?;
-    let Operation {
-        mut hears,
-        mut tells,
-    } = Operation::begin(stream, &request).await?;
     let mut heard = Heard::new(limits.output.as_usize());
-    let attended = async {
-        // Input and answers at once: the agent may answer before it has taken everything.
-        let told = tell(&mut tells, input);
-        let ended = heard.attend(&mut hears, limits.wall);
-        tokio::pin!(told, ended);
-        tokio::select! {
-            ended = &mut ended => ended,
-            // Why it was not taken, if it was not, is heard.
-            _ = &mut told => ended.await,
-        }
-    };
     let failed = tokio::select! {
-        end = attended => match end {
+        end = heard.converse(stream, &request, input, limits.wall) => match end {
             Ok(end) => return Ok(heard.conclude(end, limits.output.bytes())),
             Err(error) => explained(machine, error).await,
         },
@@ -129,7 +115,7 @@ struct Heard {
 /// How the tool ended, as far as it is known.
 enum Ending {
     /// The agent told.
-    Told(ToolEnded),
+    Told { told: ToolEnded, exited: Exited },
     /// We did not wait for the agent.
     Ours(Stopped),
     /// The machine had no more memory.
@@ -148,6 +134,30 @@ impl Heard {
         }
     }
 
+    /// Has the agent run the tool on `input`, and hears what becomes of it. All that the agent may
+    /// take its time over ends by a deadline of ours.
+    async fn converse(
+        &mut self,
+        stream: UnixStream,
+        request: &Request,
+        input: &[u8],
+        wall: Duration,
+    ) -> Result<Ending, AgentError> {
+        let Operation {
+            mut hears,
+            mut tells,
+        } = Operation::begin(stream, request).await?;
+        // Input and answers at once: the agent may answer before it has taken everything.
+        let told = tell(&mut tells, input);
+        let ended = self.attend(&mut hears, wall);
+        tokio::pin!(told, ended);
+        tokio::select! {
+            ended = &mut ended => ended,
+            // Why it was not taken, if it was not, is heard.
+            _ = &mut told => ended.await,
+        }
+    }
+
     /// Hears a tool from its start to its end, and its output file.
     async fn attend(&mut self, hears: &mut Hears, wall: Duration) -> Result<Ending, AgentError> {
         match within(START, Self::control(hears)).await? {
@@ -163,7 +173,7 @@ impl Heard {
             Err(_) => Ending::Ours(Stopped::Late),
         };
         self.wall = started.elapsed();
-        if let Ending::Told(told) = &end
+        if let Ending::Told { told, .. } = &end
             && let Some(length) = told.output
         {
             within(READ, self.file(hears, length)).await?;
@@ -185,7 +195,11 @@ impl Heard {
                 Kind::Output => &mut self.stdout,
                 Kind::Error => &mut self.stderr,
                 Kind::Control => match Reply::from_payload(hears.payload())? {
-                    Reply::ToolEnded(told) => return Ok(Ending::Told(told)),
+                    Reply::ToolEnded(told) => {
+                        let exited = serde_json::from_slice(&told.exited);
+                        let exited = exited.map_err(|_| AgentError::NoEnd)?;
+                        return Ok(Ending::Told { told, exited });
+                    }
                     Reply::Failed(failure) => return Err(AgentError::Failed(failure)),
                     _ => return Err(AgentError::Unexpected),
                 },
@@ -208,7 +222,11 @@ impl Heard {
         }
         while self.output.len() < length {
             match hears.frame().await? {
-                Kind::Output if self.output.len() + hears.payload().len() <= length => {
+                // An empty one would be one of many.
+                Kind::Output
+                    if !hears.payload().is_empty()
+                        && self.output.len() + hears.payload().len() <= length =>
+                {
                     self.output.extend_from_slice(hears.payload());
                 }
                 _ => return Err(AgentError::Unexpected),
@@ -231,9 +249,7 @@ impl Heard {
                 let output = OutputFile::Refused("the tool was stopped".into());
                 (None, exited, output)
             }
-            Ending::Told(told) => {
-                let exited: Exited =
-                    serde_json::from_slice(&told.exited).unwrap_or_else(|_| unknown());
+            Ending::Told { told, exited } => {
                 let output = match (&exited.output, told.output) {
                     (OutputFound::Absent, _) => OutputFile::Absent,
                     (OutputFound::Refused(why), _) => OutputFile::Refused(why.clone()),
@@ -276,3 +292,6 @@ const fn unknown() -> Exited {
         output: OutputFound::Absent,
     }
 }
+
+#[cfg(test)]
+mod hostile;

@@ -93,12 +93,8 @@ impl Host {
             fix: fix.to_owned(),
         };
         // First, because it takes no time, and on most hosts is the answer.
-        let artifacts = Artifacts::open(&config.installed).map_err(|error| {
-            unavailable(
-                axo_core::chain(&error),
-                "as root: axocoatl microvm setup --help",
-            )
-        })?;
+        let artifacts = Artifacts::open(&config.installed)
+            .map_err(|error| unavailable(error.reason(), error.fix()))?;
         kvm::examine().map_err(|error| unavailable(axo_core::chain(&error), error.fix()))?;
         Ok(Self {
             artifacts,

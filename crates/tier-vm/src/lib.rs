@@ -40,6 +40,8 @@ mod disk;
 mod executor;
 mod failed;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc;
 mod initramfs;
 mod kept;

@@ -79,7 +79,7 @@ fn tell(verb: &str, artifacts: &Artifacts, kept: &[MachineFiles], printer: &Prin
                 "firecracker": wire(&versions.firecracker),
                 "jailer": wire(&versions.jailer),
                 "kernel": wire(&versions.kernel),
-                "vulnerabilities": known.iter().map(|one| json!({"id": one.id, "message": one.message})).collect::<Vec<_>>(),
+                "vulnerabilities": known.iter().map(|one| json!({"id": one.id, "message": one.message, "concerns": one.concerns})).collect::<Vec<_>>(),
                 "kept": kept.iter().map(|one| json!({"what": one.what, "count": one.count, "bytes": one.bytes})).collect::<Vec<_>>(),
             })
         },

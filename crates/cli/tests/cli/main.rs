@@ -24,6 +24,7 @@ mod input;
 mod interrupt;
 mod json;
 mod limits;
+mod microvm;
 mod native;
 mod no_downgrade;
 mod policy;

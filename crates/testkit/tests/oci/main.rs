@@ -5,6 +5,8 @@
 //!
 //! Nearly every test looks at the whole host, so they run one after the other: see `host::alone`.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod counts;
 mod creates;
 mod crowd;

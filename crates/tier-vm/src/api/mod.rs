@@ -7,7 +7,7 @@ mod client;
 mod fault;
 mod types;
 
-pub(crate) use client::Api;
+pub(crate) use client::{Api, answered};
 pub use fault::ApiError;
 pub use types::{
     ActionType, BackendType, BootSource, Drive, InstanceAction, MachineSize, MemoryBackend,

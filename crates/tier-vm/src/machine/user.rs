@@ -37,10 +37,11 @@ impl MachineUser {
     /// # Errors
     /// If the file of locks cannot be made, as by an ordinary user.
     pub fn take() -> io::Result<Self> {
-        Self::take_in(Path::new(FILE))
+        Self::take_in(Path::new(FILE), COUNT)
     }
 
-    fn take_in(path: &Path) -> io::Result<Self> {
+    /// One of the first `count`, by the locks of this file.
+    fn take_in(path: &Path, count: u32) -> io::Result<Self> {
         if let Some(parent) = path.parent() {
             DirBuilder::new()
                 .recursive(true)
@@ -57,7 +58,7 @@ impl MachineUser {
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
             .open(path)?;
         for _ in 0..TRIES {
-            let slot = random()? % COUNT;
+            let slot = random()? % count;
             if try_lock(&lock, slot)? {
                 let number = FIRST + slot;
                 return Ok(Self { number, lock });
@@ -118,7 +119,7 @@ mod tests {
     fn a_user_is_taken_by_one_alone_and_free_when_all_that_share_it_are_gone() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("users");
-        let user = MachineUser::take_in(&path).unwrap();
+        let user = MachineUser::take_in(&path, COUNT).unwrap();
         let slot = user.number() - FIRST;
         assert!(slot < COUNT);
         let other = File::options().write(true).open(&path).unwrap();
@@ -131,15 +132,22 @@ mod tests {
         assert!(try_lock(&other, slot).unwrap());
     }
 
+    /// Of so few that by chance alone two would be the same.
     #[test]
-    fn two_hundred_machines_have_two_hundred_users() {
+    fn as_many_machines_as_there_are_users_have_one_each_and_the_next_has_none() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("users");
-        let users: Vec<_> = (0..200)
-            .map(|_| MachineUser::take_in(&path).unwrap())
+        let users: Vec<_> = (0..4)
+            .map(|_| MachineUser::take_in(&path, 4).unwrap())
             .collect();
-        let numbers: std::collections::HashSet<_> = users.iter().map(MachineUser::number).collect();
-        assert_eq!(numbers.len(), 200);
+        let mut numbers: Vec<_> = users.iter().map(MachineUser::number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [FIRST, FIRST + 1, FIRST + 2, FIRST + 3]);
+        let error = MachineUser::take_in(&path, 4).unwrap_err();
+        assert!(error.to_string().contains("is taken"), "{error}");
+        drop(users);
+        MachineUser::take_in(&path, 4).unwrap();
+        // Locks take no room.
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
     }
 }

@@ -30,8 +30,10 @@ const MAX_TRIES: u32 = 50;
 pub struct Vulnerability {
     /// Its number.
     pub id: &'static str,
-    /// What it is in, what it does, and what to do.
+    /// What it is in, what it does, and what to do, or why that can wait.
     pub message: String,
+    /// Whether it can be used against machines as they are made here.
+    pub concerns: bool,
 }
 
 /// A version, as `1.12.1`.
@@ -43,7 +45,10 @@ struct Known {
     of: fn(&Versions) -> (&'static str, &str),
     /// From the first of these versions to before the second.
     affected: &'static [(Version, Version)],
+    /// What somebody can do by it.
     what: &'static str,
+    /// Why nobody can do it here, if nobody can.
+    not_here: Option<&'static str>,
 }
 
 const KNOWN: [Known; 2] = [
@@ -52,22 +57,27 @@ const KNOWN: [Known; 2] = [
         id: "CVE-2026-1386",
         of: |versions| ("jailer", &versions.jailer.version),
         affected: &[((0, 0, 0), (1, 13, 2)), ((1, 14, 0), (1, 14, 1))],
-        what: "who can write where jails are made can have it overwrite files of the host; here \
-               only root can",
+        what: "who can write where jails are made can have it overwrite files of the host",
+        not_here: Some("each jail is made where only its runner sees it, and only root can write"),
     },
     // AWS security bulletin 2026-015.
     Known {
         id: "CVE-2026-5747",
         of: |versions| ("firecracker", &versions.firecracker.version),
         affected: &[((1, 13, 0), (1, 14, 4)), ((1, 15, 0), (1, 15, 1))],
-        what: "root of a guest with PCI devices can write out of bounds; machines here have none",
+        what: "root of a guest with PCI devices can write out of bounds",
+        not_here: Some("machines here have none"),
     },
 ];
 
 /// What is known against what is installed. What does not say which version it is may be any.
 #[must_use]
 pub fn vulnerabilities(versions: &Versions) -> Vec<Vulnerability> {
-    let found = KNOWN.iter().filter_map(|known| {
+    among(&KNOWN, versions)
+}
+
+fn among(all: &[Known], versions: &Versions) -> Vec<Vulnerability> {
+    let found = all.iter().filter_map(|known| {
         let (program, version) = (known.of)(versions);
         let has = |version| {
             let within = |(from, to): &(Version, Version)| (*from..*to).contains(&version);
@@ -76,12 +86,14 @@ pub fn vulnerabilities(versions: &Versions) -> Vec<Vulnerability> {
         if parse(version).is_some_and(|version| !has(version)) {
             return None;
         }
+        let so = match known.not_here {
+            Some(why) => format!("it does not concern tier microvm: {why}"),
+            None => "install a newer release of Firecracker".to_owned(),
+        };
         Some(Vulnerability {
             id: known.id,
-            message: format!(
-                "{program} {version} has {}: {}; install a newer release of Firecracker",
-                known.id, known.what
-            ),
+            message: format!("{program} {version} has {}: {}; {so}", known.id, known.what),
+            concerns: known.not_here.is_none(),
         })
     });
     found.collect()
@@ -225,20 +237,54 @@ mod tests {
         assert!(error.to_string().contains("cannot be started"), "{error}");
     }
 
+    fn versions(firecracker: &str, jailer: &str) -> Versions {
+        let component = |version: &str| Component {
+            version: version.to_owned(),
+            sha256: String::new(),
+            from: String::new(),
+        };
+        Versions {
+            firecracker: component(firecracker),
+            jailer: component(jailer),
+            kernel: component("6"),
+        }
+    }
+
+    #[test]
+    fn what_concerns_nobody_here_says_why_and_what_does_says_what_to_do() {
+        let of = |not_here| {
+            let known = Known {
+                id: "CVE-0",
+                of: |versions| ("firecracker", &versions.firecracker.version),
+                affected: &[((1, 0, 0), (1, 1, 0))],
+                what: "a guest can escape",
+                not_here,
+            };
+            let [found] = &among(&[known], &versions("1.0.5", "1.0.5"))[..] else {
+                panic!("it is not known");
+            };
+            found.clone()
+        };
+        let concerns = of(None);
+        assert!(concerns.concerns);
+        assert_eq!(
+            concerns.message,
+            "firecracker 1.0.5 has CVE-0: a guest can escape; install a newer release of Firecracker"
+        );
+        let none = of(Some("guests are tame"));
+        assert!(!none.concerns);
+        assert!(
+            none.message
+                .ends_with("does not concern tier microvm: guests are tame")
+        );
+    }
+
     #[test]
     fn what_is_known_is_known_of_the_versions_that_have_it() {
         let ids = |firecracker: &str, jailer: &str| {
-            let component = |version: &str| Component {
-                version: version.to_owned(),
-                sha256: String::new(),
-                from: String::new(),
-            };
-            let versions = Versions {
-                firecracker: component(firecracker),
-                jailer: component(jailer),
-                kernel: component("6"),
-            };
-            let found = vulnerabilities(&versions);
+            let found = vulnerabilities(&versions(firecracker, jailer));
+            // Machines have no PCI devices, and jails are nobody else's to write to.
+            assert!(found.iter().all(|known| !known.concerns), "{found:?}");
             found.into_iter().map(|known| known.id).collect::<Vec<_>>()
         };
         assert_eq!(ids("1.12.1", "1.12.1"), ["CVE-2026-1386"]);

@@ -115,12 +115,34 @@ async fn there_is_nothing_in_the_jail_but_the_machines_own() {
     traces.vanish();
 }
 
+/// Numbers are drawn from so many that two machines have another each whether or not anybody sees to
+/// it: what sees to it is the lock.
 #[tokio::test]
-async fn no_two_machines_have_the_same_user() {
+async fn a_machines_user_is_nobody_elses_for_as_long_as_it_lives() {
     let (first, one) = boot("good").await.map_err(|(e, _)| e).unwrap();
     let (second, two) = boot("good").await.map_err(|(e, _)| e).unwrap();
-    assert_ne!(first.user(), second.user());
-    drop((first, second));
+    let (user, other) = (first.user(), second.user());
+    assert!(is_taken(user) && is_taken(other));
+    first.end().await.unwrap();
+    assert!(!is_taken(user) && is_taken(other));
+    second.end().await.unwrap();
+    assert!(!is_taken(other));
     one.vanish();
     two.vanish();
+}
+
+/// Whether somebody has locked the byte of this user.
+fn is_taken(user: u32) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = std::fs::metadata("/run/axocoatl/machine-users").unwrap();
+    // From the first of them all.
+    let byte = (user - 0x7800_0000).to_string();
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    locks.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, "OFDLCK", _, "WRITE", _, of, start, end] = fields[..] else {
+            return false;
+        };
+        of.ends_with(&format!(":{}", file.ino())) && (start, end) == (&*byte, &*byte)
+    })
 }

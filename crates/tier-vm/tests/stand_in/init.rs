@@ -86,7 +86,6 @@ fn hex_of(path: &str) -> String {
 fn answer(line: &str) -> String {
     match line.split_once(' ').unwrap_or((line, "")) {
         ("echo", text) => text.to_owned(),
-        ("random", _) => hex_of("/dev/urandom"),
         ("bytes", path) => hex_of(path),
         ("write", path) => match File::options().write(true).open(path).and_then(|mut file| {
             file.write_all(&[0; 512])?;
@@ -128,6 +127,8 @@ fn answer(line: &str) -> String {
                 eaten.push(vec![1_u8; 1 << 20]);
             }
         }
+        ("exit", _) => std::process::exit(0),
+        ("crash", _) => std::process::abort(),
         ("restart", _) => {
             unsafe { reboot(RESTART) };
             "it did not".to_owned()

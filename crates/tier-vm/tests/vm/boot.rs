@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use axo_tier_vm::api::ApiError;
 use axo_tier_vm::kvm;
 use axo_tier_vm::machine::{CONSOLE_KEPT_BYTES, How, Machine, MachineError};
 
-use crate::guest::{LONG, ask, config, connected, guest};
+use crate::guest::{LONG, ask, config, connected, guest, vanishes};
 
 #[test]
 fn this_hosts_kvm_runs_guests() {
@@ -57,11 +58,45 @@ async fn a_kernel_that_is_none_is_refused_by_firecracker_with_its_words() {
     let path = directory.path().join("kernel");
     std::fs::write(&path, "no ELF").unwrap();
     guest.kernel = std::fs::File::open(path).unwrap();
-    let (config, _, _home) = config(b"");
+    let (config, id, _home) = config(b"");
     let error = Machine::boot(config, &guest, None).await.err().unwrap();
     let text = axo_core::chain(&error).to_string();
-    println!("{text}");
-    assert!(text.contains("Kernel") || text.contains("kernel"), "{text}");
+    let MachineError::Api {
+        source: ApiError::Refused {
+            status, message, ..
+        },
+        ..
+    } = error
+    else {
+        panic!("{text}");
+    };
+    // What it says, without a word of ours.
+    assert_eq!(status, 400);
+    assert!(message.to_lowercase().contains("kernel"), "{message}");
+    assert!(text.contains(&message), "{text}");
+    vanishes(&id).await;
+}
+
+/// Its agent is the guest's first process: whoever kills it ends the machine.
+#[tokio::test]
+async fn a_guest_whose_first_process_ends_has_ended() {
+    for how in ["exit", "crash"] {
+        let (config, id, _home) = config(b"");
+        let machine = Machine::boot(config, &guest(), None).await.unwrap();
+        let mut stream = connected(&machine).await;
+        assert_eq!(
+            tokio::time::timeout(LONG, ask(&mut stream, how))
+                .await
+                .unwrap(),
+            ""
+        );
+        let end = tokio::time::timeout(LONG, machine.ended()).await.unwrap();
+        assert_eq!(end.how, How::PoweredOff, "{how}");
+        let later = machine.connect(5000, LONG).await.unwrap_err();
+        assert!(matches!(later, MachineError::Ended { .. }), "{later}");
+        drop(machine);
+        vanishes(&id).await;
+    }
 }
 
 /// Threat 33: the guest's root has the serial port, whatever our agent closed.

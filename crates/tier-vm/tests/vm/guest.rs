@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axo_core::{EffectiveLimits, Size};
 use axo_tier_oci::CgroupDriver;
@@ -180,6 +180,16 @@ pub(crate) fn processes(id: &str) -> Vec<u32> {
                 .is_ok_and(|text| String::from_utf8_lossy(&text).contains(id))
         })
         .collect()
+}
+
+/// Waits until nothing is left of a machine.
+pub(crate) async fn vanishes(id: &str) {
+    let deadline = Instant::now() + LONG;
+    while !processes(id).is_empty() || !cgroups(id).is_empty() {
+        let left = (processes(id), cgroups(id));
+        assert!(Instant::now() < deadline, "{left:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// A field of `/proc/PID/status`.

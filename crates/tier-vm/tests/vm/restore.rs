@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use axo_tier_vm::machine::{Machine, SnapshotFiles, SnapshotTarget};
+use axo_tier_vm::api::ApiError;
+use axo_tier_vm::machine::{Machine, MachineError, SnapshotFiles, SnapshotTarget};
 
 use tokio::io::BufReader;
 use tokio::net::UnixStream;
 
-use crate::guest::{LONG, ask, config, connected, guest};
+use crate::guest::{LONG, ask, config, connected, guest, vanishes};
 
 /// A connection that stays: the guest's kernel breaks off once what it has when it goes on.
 async fn settled(machine: &Machine) -> BufReader<UnixStream> {
@@ -48,7 +49,6 @@ async fn a_stored_machine_goes_on_as_often_as_it_is_restored() {
             ask(&mut stream, "bytes /dev/vda").await,
             "7369787465656e2062797465732e2e2e"
         );
-        println!("random: {}", ask(&mut stream, "random").await);
         machines.push(machine);
     }
     assert_ne!(machines[0].user(), machines[1].user());
@@ -67,7 +67,16 @@ async fn what_is_no_snapshot_is_refused() {
         std::fs::write(home.path().join(name), "nothing of the kind").unwrap();
     }
     let files = SnapshotFiles::open(home.path()).unwrap();
-    let (config, _, _home) = config(b"");
+    let (config, id, _home) = config(b"");
     let error = Machine::restore(config, &files).await.err().unwrap();
-    println!("{}", axo_core::chain(&error));
+    // So it is told from a machine that died, and the snapshot is removed.
+    let MachineError::Api {
+        source: ApiError::Refused { asked, status, .. },
+        ..
+    } = error
+    else {
+        panic!("{}", axo_core::chain(&error));
+    };
+    assert_eq!((asked, status), ("restore a snapshot", 400));
+    vanishes(&id).await;
 }

@@ -1,12 +1,11 @@
 //! What machines of tier `microvm` are made of.
 
 use axocoatl_isolation::Places;
-use axocoatl_isolation::machines::{Artifacts, ArtifactsError, vulnerabilities};
+use axocoatl_isolation::machines::{Artifacts, ArtifactsError, Vulnerability, vulnerabilities};
 
 use super::{Finding, State};
-use crate::convert;
 
-/// Whether it is installed, whole, and free of what is known.
+/// Whether it is installed, whole, and free of what is known to concern it.
 pub(super) fn examine(places: &Places) -> Finding {
     let verified = Artifacts::open(&places.data).and_then(|artifacts| {
         artifacts.verify()?;
@@ -14,14 +13,10 @@ pub(super) fn examine(places: &Places) -> Finding {
     });
     let state = match verified {
         Ok(artifacts) => of_versions(&artifacts),
-        Err(error @ ArtifactsError::NotSetUp { .. }) => State::Missing(
-            convert::chain(&error),
-            "as root, axocoatl microvm setup (see its --help)".into(),
-        ),
-        Err(error) => State::Wrong(
-            convert::chain(&error),
-            "as root, axocoatl microvm setup (see its --help)".into(),
-        ),
+        Err(error @ ArtifactsError::NotSetUp { .. }) => {
+            State::Missing(error.reason(), error.fix().into())
+        }
+        Err(error) => State::Wrong(error.reason(), error.fix().into()),
     };
     Finding {
         what: "machines".into(),
@@ -29,6 +24,8 @@ pub(super) fn examine(places: &Places) -> Finding {
     }
 }
 
+/// What is known against the versions is wrong where it can be used against machines as they are made
+/// here; where it cannot, it is told.
 fn of_versions(artifacts: &Artifacts) -> State {
     let versions = &artifacts.versions;
     let text = format!(
@@ -36,14 +33,18 @@ fn of_versions(artifacts: &Artifacts) -> State {
         versions.firecracker.version, versions.jailer.version, versions.kernel.version
     );
     let known = vulnerabilities(versions);
-    match known.is_empty() {
-        true => State::Good(text),
-        false => {
-            let messages: Vec<_> = known.into_iter().map(|one| one.message).collect();
-            State::Wrong(
-                format!("{text}: {}", messages.join("; ")),
-                "axocoatl microvm setup with a newer release".into(),
-            )
-        }
+    let (concerns, rest): (Vec<_>, Vec<_>) = known.into_iter().partition(|one| one.concerns);
+    let told = |known: Vec<Vulnerability>| -> String {
+        let messages = known.into_iter().map(|one| format!("; {}", one.message));
+        messages.collect()
+    };
+    match concerns.is_empty() {
+        true => State::Good(text + &told(rest)),
+        false => State::Wrong(
+            text + &told(concerns),
+            "as root: axocoatl microvm setup --release VERSION --sha256 HEX, of a newer release; \
+             the kernel stays"
+                .into(),
+        ),
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::setup;
-use crate::shell::{Shell, say};
+use crate::shell::{Shell, Started, say};
 
 /// What each host is, and how `vmhost` is asked for it.
 const HOSTS: [(&str, &[&str]); 4] = [
@@ -26,7 +26,7 @@ const ORDINARY_USER: (&str, &[&str]) = ("cgroup v2, an ordinary user", &["--user
 
 /// For machines in the machine: of two emulated processors, one that runs a guest now and then never
 /// comes back to its host, which then waits for it for ever.
-const ONE_PROCESSOR: [&str; 2] = ["--cpus", "1"];
+pub(crate) const ONE_PROCESSOR: [&str; 2] = ["--cpus", "1"];
 
 /// The tests of sessions that are run there: those in which it matters whose podman it is.
 const SESSIONS: [&str; 6] = [
@@ -42,12 +42,7 @@ const SESSIONS: [&str; 6] = [
 const TIMEOUT: &str = "20min";
 
 pub(crate) fn run(shell: &Shell) -> Result<()> {
-    // Where any user of the machine may read, wherever the workspace lies.
-    let shared = tempfile::Builder::new()
-        .prefix("axo-nested-")
-        .tempdir()
-        .context("making a directory to share")?;
-    std::fs::set_permissions(shared.path(), Permissions::from_mode(0o755))?;
+    let shared = shared()?;
     let guest = Guest {
         shell,
         conformance: conformance(shell, &shared)?,
@@ -111,15 +106,7 @@ struct Guest<'a> {
 
 impl Guest<'_> {
     fn run(&self, host: &[&str], program: &Path, arguments: &[&str]) -> Result<()> {
-        let us = std::env::current_exe().context("finding this program")?;
-        self.shell
-            .command(us)
-            // The command's own directory, which the machine's user has to be able to enter.
-            .directory(self.shared.path())
-            .env("AXO_WORKSPACE", &self.shell.root)
-            .args(["vmhost", "--timeout", TIMEOUT])
-            // A file system on a disk, as bundles and mounts have.
-            .args(["--env", "TMPDIR=/scratch", "--env", "AXO_EMULATED=1"])
+        vmhost(self.shell, self.shared.path())?
             .args([
                 "--env",
                 &format!("AXO_NATIVE_PROBE={}", self.probe.display()),
@@ -136,6 +123,29 @@ impl Guest<'_> {
             .args(arguments)
             .run()
     }
+}
+
+/// `cargo xtask vmhost` in a directory, which the machine's user has to be able to enter; without the
+/// command.
+pub(crate) fn vmhost(shell: &Shell, directory: &Path) -> Result<Started> {
+    let us = std::env::current_exe().context("finding this program")?;
+    Ok(shell
+        .command(us)
+        .directory(directory)
+        .env("AXO_WORKSPACE", &shell.root)
+        .args(["vmhost", "--timeout", TIMEOUT])
+        // A file system on a disk, as bundles and mounts have.
+        .args(["--env", "TMPDIR=/scratch", "--env", "AXO_EMULATED=1"]))
+}
+
+/// A directory to share with machines, where any user of them may read, wherever the workspace lies.
+pub(crate) fn shared() -> Result<TempDir> {
+    let shared = tempfile::Builder::new()
+        .prefix("axo-nested-")
+        .tempdir()
+        .context("making a directory to share")?;
+    std::fs::set_permissions(shared.path(), Permissions::from_mode(0o755))?;
+    Ok(shared)
 }
 
 /// The conformance cases, as a program of their own.
@@ -191,11 +201,15 @@ fn machines(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
         .cargo()
         .args(["build", "--release", "--locked", "-p", "axocoatl"])
         .run()?;
-    let home = shared.path().join("machines");
+    set_up_machines(shell, &shared.path().join("machines"))
+}
+
+/// Sets tier microvm up by the command, which was built, and answers the data directory in `home`.
+pub(crate) fn set_up_machines(shell: &Shell, home: &Path) -> Result<PathBuf> {
     let programs = setup::firecracker(shell);
     shell
         .command(shell.release("axocoatl"))
-        .env("AXOCOATL_HOME", &home)
+        .env("AXOCOATL_HOME", home)
         .args(["microvm", "setup", "--firecracker"])
         .arg(programs.join("firecracker"))
         .arg("--jailer")
@@ -234,7 +248,7 @@ fn probe(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
     Ok(probe)
 }
 
-fn share(program: &Path, shared: &TempDir, name: &str) -> Result<PathBuf> {
+pub(crate) fn share(program: &Path, shared: &TempDir, name: &str) -> Result<PathBuf> {
     let path = shared.path().join(name);
     std::fs::copy(program, &path).with_context(|| format!("copying {}", program.display()))?;
     Ok(path)

@@ -7,12 +7,16 @@ use anyhow::{Context as _, Result};
 use crate::setup;
 use crate::shell::{Shell, say};
 
+mod microvm;
+
 #[derive(clap::Subcommand)]
 pub(crate) enum Bench {
     /// The WebAssembly tier, beside Wasmtime's own command
     Wasm(Arguments),
     /// The container tier, beside runc, youki, bubblewrap and podman
     Oci(Arguments),
+    /// The tier of machines, beside bare Firecracker. Where KVM runs no guest, in `vmhost`
+    Microvm(Arguments),
     /// Sessions, beside `podman exec`
     Session(Arguments),
 }
@@ -31,6 +35,7 @@ pub(crate) fn run(shell: &Shell, bench: &Bench) -> Result<()> {
     let (suite, arguments) = match bench {
         Bench::Wasm(arguments) => ("wasm", arguments),
         Bench::Oci(arguments) => ("oci", arguments),
+        Bench::Microvm(arguments) => ("microvm", arguments),
         Bench::Session(arguments) => ("session", arguments),
     };
     // Without a peer the numbers of our own are still worth having.
@@ -59,6 +64,9 @@ pub(crate) fn run(shell: &Shell, bench: &Bench) -> Result<()> {
         .args(["-p", "axo-testkit", "--bin", "bench"])
         .run()?;
 
+    if let Bench::Microvm(_) = bench {
+        return microvm::run(shell, arguments);
+    }
     let mut command = shell
         .command(shell.release("bench"))
         .arg(suite)

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::setup;
-use crate::shell::{Shell, say};
+use crate::shell::{Shell, Started, say};
 
 /// What each host is, and how `vmhost` is asked for it.
 const HOSTS: [(&str, &[&str]); 4] = [
@@ -26,7 +26,7 @@ const ORDINARY_USER: (&str, &[&str]) = ("cgroup v2, an ordinary user", &["--user
 
 /// For machines in the machine: of two emulated processors, one that runs a guest now and then never
 /// comes back to its host, which then waits for it for ever.
-const ONE_PROCESSOR: [&str; 2] = ["--cpus", "1"];
+pub(crate) const ONE_PROCESSOR: [&str; 2] = ["--cpus", "1"];
 
 /// The tests of sessions that are run there: those in which it matters whose podman it is.
 const SESSIONS: [&str; 6] = [
@@ -112,24 +112,24 @@ fn forget_results(shell: &Shell) -> Result<()> {
 pub(crate) fn machines_here(shell: &Shell) -> Result<Option<(TempDir, PathBuf)>> {
     let shared = shared()?;
     let data = machines(shell, &shared)?;
-    let told = shell
-        .command(shell.release("axocoatl"))
-        .env("AXOCOATL_HOME", shared.path().join(MACHINES))
-        .args(["tiers", "--json"])
-        .json()?;
-    let mut tiers = told["tiers"].as_array().into_iter().flatten();
-    let works = tiers.any(|tier| tier["tier"] == "microvm" && tier["works"] == true);
+    let works = no_machine(shell, &shared.path().join(MACHINES))?.is_none();
     Ok(works.then_some((shared, data)))
 }
 
-/// Where any user of the machine may read, wherever the workspace lies.
-fn shared() -> Result<TempDir> {
-    let shared = tempfile::Builder::new()
-        .prefix("axo-nested-")
-        .tempdir()
-        .context("making a directory to share")?;
-    std::fs::set_permissions(shared.path(), Permissions::from_mode(0o755))?;
-    Ok(shared)
+/// Why no machine runs on this host with what is set up in `home`, if none does. The command was built.
+pub(crate) fn no_machine(shell: &Shell, home: &Path) -> Result<Option<String>> {
+    let proofs = shell
+        .command(shell.release("axocoatl"))
+        .env("AXOCOATL_HOME", home)
+        .args(["tiers", "--json"])
+        .json()?;
+    let proofs = proofs["tiers"].as_array().context("it names no tiers")?;
+    let machines = proofs.iter().find(|proof| proof["tier"] == "microvm");
+    let machines = machines.context("it does not know tier microvm")?;
+    Ok(match machines["works"] == true {
+        true => None,
+        false => Some(machines["reason"].as_str().unwrap_or_default().to_owned()),
+    })
 }
 
 /// What is run in the machine, and how.
@@ -169,16 +169,9 @@ impl<'a> Guest<'a> {
     }
 
     fn run(&self, host: &[&str], program: &Path, arguments: &[&str]) -> Result<()> {
-        let us = std::env::current_exe().context("finding this program")?;
-        self.shell
-            .command(us)
-            // The command's own directory, which the machine's user has to be able to enter.
-            .directory(self.shared.path())
-            .env("AXO_WORKSPACE", &self.shell.root)
-            .args(["vmhost", "--timeout", TIMEOUT, "--results"])
+        vmhost(self.shell, self.shared.path())?
+            .arg("--results")
             .arg(self.shared.path().join(RESULTS))
-            // A file system on a disk, as bundles and mounts have.
-            .args(["--env", "TMPDIR=/scratch", "--env", "AXO_EMULATED=1"])
             .args([
                 "--env",
                 &format!("AXO_NATIVE_PROBE={}", self.probe.display()),
@@ -195,6 +188,29 @@ impl<'a> Guest<'a> {
             .args(arguments)
             .run()
     }
+}
+
+/// `cargo xtask vmhost` in a directory, which the machine's user has to be able to enter; without the
+/// command.
+pub(crate) fn vmhost(shell: &Shell, directory: &Path) -> Result<Started> {
+    let us = std::env::current_exe().context("finding this program")?;
+    Ok(shell
+        .command(us)
+        .directory(directory)
+        .env("AXO_WORKSPACE", &shell.root)
+        .args(["vmhost", "--timeout", TIMEOUT])
+        // A file system on a disk, as bundles and mounts have.
+        .args(["--env", "TMPDIR=/scratch", "--env", "AXO_EMULATED=1"]))
+}
+
+/// A directory to share with machines, where any user of them may read, wherever the workspace lies.
+pub(crate) fn shared() -> Result<TempDir> {
+    let shared = tempfile::Builder::new()
+        .prefix("axo-nested-")
+        .tempdir()
+        .context("making a directory to share")?;
+    std::fs::set_permissions(shared.path(), Permissions::from_mode(0o755))?;
+    Ok(shared)
 }
 
 /// The conformance cases, as a program of their own.
@@ -256,11 +272,15 @@ fn machines(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
         .cargo()
         .args(["build", "--release", "--locked", "-p", "axocoatl"])
         .run()?;
-    let home = shared.path().join(MACHINES);
+    set_up_machines(shell, &shared.path().join(MACHINES))
+}
+
+/// Sets tier microvm up by the command, which was built, and answers the data directory in `home`.
+pub(crate) fn set_up_machines(shell: &Shell, home: &Path) -> Result<PathBuf> {
     let programs = setup::firecracker(shell);
     shell
         .command(shell.release("axocoatl"))
-        .env("AXOCOATL_HOME", &home)
+        .env("AXOCOATL_HOME", home)
         .args(["microvm", "setup", "--firecracker"])
         .arg(programs.join("firecracker"))
         .arg("--jailer")
@@ -299,7 +319,7 @@ fn probe(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
     Ok(probe)
 }
 
-fn share(program: &Path, shared: &TempDir, name: &str) -> Result<PathBuf> {
+pub(crate) fn share(program: &Path, shared: &TempDir, name: &str) -> Result<PathBuf> {
     let path = shared.path().join(name);
     std::fs::copy(program, &path).with_context(|| format!("copying {}", program.display()))?;
     Ok(path)

@@ -87,7 +87,8 @@ pub mod machines {
         vulnerabilities,
     };
     pub use axo_tier_vm::{
-        Artifacts, ArtifactsError, Component, Garbage, MachineFiles, Versions, gc, kept, remove,
+        Artifacts, ArtifactsError, COMMAND_LINE, Component, Garbage, MachineFiles, Versions, gc,
+        kept, remove,
     };
 }
 

@@ -54,7 +54,7 @@ impl ContainerSpec {
             name: call.spec().name.clone(),
             key: Key {
                 tool: call.spec().id(),
-                made_of,
+                made_of: made_of.into(),
             },
             limits,
             mounts,

@@ -39,6 +39,8 @@ const CAPABILITIES: Capabilities = Capabilities {
     ],
     grants: &[GrantKind::Env, GrantKind::Mounts],
 };
+/// Most containers that wait, of all tools together: each costs a runner and a process.
+const MAX_WAITING: usize = 64;
 /// How long a call whose runner was killed waits for that.
 const REAP_TIME: Duration = Duration::from_secs(3);
 
@@ -68,7 +70,7 @@ struct Inner {
     host: Result<Host, Unavailable>,
     images: ImageSource,
     permits: Semaphore,
-    pool: Pool,
+    pool: Pool<Waiting>,
     opened: OpenTools,
     /// Containers that are made for later calls.
     fillings: Fillings<(Arc<Tool>, ContainerSpec)>,
@@ -95,7 +97,7 @@ impl OciExecutor {
                     trusted: config.trusted_images,
                 },
                 permits: Semaphore::new(config.concurrency.max(1) as usize),
-                pool: Pool::new(config.warm),
+                pool: Pool::new(config.warm, MAX_WAITING, Waiting::lives),
                 opened: OpenTools::default(),
                 fillings: Fillings::default(),
                 making: AsyncMutex::default(),
@@ -229,7 +231,7 @@ impl Inner {
             let mut next = Some(first);
             while let Some((tool, wanted)) = next {
                 inner.fill_up(&tool, &wanted).await;
-                next = filling.next();
+                next = filling.newest();
             }
         });
     }

@@ -1,4 +1,4 @@
-//! Which tools' containers are being made for later calls: one filling a tool, however many calls
+//! Which tools' sandboxes are being made for later calls: one filling a tool, however many calls
 //! ask for one.
 //!
 //! What waits is held open (a tool, the sources of its mounts), so no more than one order a tool
@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use axo_core::SpecId;
 
 /// The fillings under way, each with the newest order that has come meanwhile.
-pub(crate) struct Fillings<T>(Mutex<HashMap<SpecId, Option<T>>>);
+pub struct Fillings<T>(Mutex<HashMap<SpecId, Option<T>>>);
 
 impl<T> Default for Fillings<T> {
     fn default() -> Self {
@@ -20,7 +20,7 @@ impl<T> Default for Fillings<T> {
 
 impl<T> Fillings<T> {
     /// Begins to fill for a tool. `None` if that is under way: it comes to this order later.
-    pub(crate) fn begin(&self, tool: SpecId, order: T) -> Option<(Filling<'_, T>, T)> {
+    pub fn begin(&self, tool: SpecId, order: T) -> Option<(Filling<'_, T>, T)> {
         let mut all = self.lock();
         if let Some(waits) = all.get_mut(&tool) {
             *waits = Some(order);
@@ -42,7 +42,7 @@ impl<T> Fillings<T> {
 }
 
 /// One tool's filling, as long as it lives.
-pub(crate) struct Filling<'a, T> {
+pub struct Filling<'a, T> {
     all: &'a Fillings<T>,
     tool: SpecId,
     ended: bool,
@@ -50,7 +50,7 @@ pub(crate) struct Filling<'a, T> {
 
 impl<T> Filling<'_, T> {
     /// What has come meanwhile; without anything the filling has ended.
-    pub(crate) fn next(&mut self) -> Option<T> {
+    pub fn newest(&mut self) -> Option<T> {
         let mut all = self.all.lock();
         let next = all.get_mut(&self.tool).and_then(Option::take);
         if next.is_none() {
@@ -89,7 +89,7 @@ mod tests {
             assert!(fillings.begin(one, order).is_none());
         }
         assert!(fillings.begin(other, 0).is_some(), "another tool waits");
-        assert_eq!((filling.next(), filling.next()), (Some(999), None));
+        assert_eq!((filling.newest(), filling.newest()), (Some(999), None));
         let (filling, _) = fillings.begin(one, 1000).expect("the first has ended");
         drop(filling);
         assert!(fillings.begin(one, 1001).is_some(), "it was given up");

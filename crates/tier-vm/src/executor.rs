@@ -1,29 +1,20 @@
 //! The tier as the engine sees it.
 
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use axo_core::{
     BoxFuture, Capabilities, Executor, Form, GrantKind, LimitKind, Outcome, PlacedCall, Readiness,
     RunError, Tier,
 };
-use axo_guest_proto::{PrepareTool, Renew, Request};
-use axo_tier_oci::supervise::{CgroupHost, LeftBehind, PREFIX, Unavailable};
-use axo_tier_oci::{CgroupDriver, ContainedTool, ContainedTools};
-use tokio::sync::{RwLock, Semaphore};
-use tokio::time::{sleep, timeout};
+use axo_tier_oci::supervise::{Fillings, Unavailable};
+use axo_tier_oci::{ContainedTool, ContainedTools};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, watch};
 
-use crate::agent::{AGENT_PORT, ANSWER, AgentError, Operation};
-use crate::api::ApiError;
-use crate::artifacts::Artifacts;
+use crate::begin::{Beginnings, Origin};
 use crate::call::{self, Unfinished};
 use crate::failed::{Failed, failed};
-use crate::kvm;
-use crate::machine::{Guest, Machine, MachineConfig, MachineError, SnapshotFiles, SnapshotTarget};
-use crate::snapshots::Snapshots;
+use crate::host::Host;
 use crate::wanted::Wanted;
 
 /// What the tier runs, enforces and grants.
@@ -40,13 +31,6 @@ const CAPABILITIES: Capabilities = Capabilities {
     ],
     grants: &[GrantKind::Env],
 };
-/// How long a guest may take to boot, up to its agent: half a minute on an emulated processor.
-const BOOT: Duration = Duration::from_secs(120);
-/// How long after a connection that the guest has given up the next one is made.
-const RENEW_PAUSE: Duration = Duration::from_millis(2);
-/// The kernel's. Firecracker's devices are told by ACPI, and none of a PC's is looked for.
-pub(crate) const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=1 reboot=k panic=-1 i8042.noaux i8042.nomux \
-     i8042.dumbkbd rdinit=/init";
 
 /// How the tier works on this host.
 #[derive(Clone, Debug)]
@@ -61,120 +45,108 @@ pub struct VmConfig {
     pub trusted_images: Vec<String>,
     /// Most calls at once; further ones wait.
     pub concurrency: u32,
+    /// Machines that are kept ready, a tool. They are no calls, and wait beside those.
+    pub warm: usize,
 }
 
 /// Tier 3.
 pub struct VmExecutor {
     inner: Arc<Inner>,
+    /// Dropped with this, which those hear who make machines for later calls.
+    _lives: watch::Sender<()>,
 }
 
 struct Inner {
-    config: VmConfig,
     host: Result<Host, Unavailable>,
+    data: PathBuf,
     tools: ContainedTools,
-    snapshots: Snapshots,
+    beginnings: Beginnings,
     permits: Semaphore,
-    /// The first machine has enabled controllers.
-    enabled: OnceLock<()>,
-    /// Read by whoever looks after a runner that is ending.
-    endings: Arc<RwLock<()>>,
-}
-
-/// What machines are made with.
-struct Host {
-    artifacts: Artifacts,
-    cgroups: CgroupHost,
-}
-
-impl Host {
-    fn examine(config: &VmConfig) -> Result<Self, Unavailable> {
-        let unavailable = |reason: String, fix: &str| Unavailable {
-            reason,
-            fix: fix.to_owned(),
-        };
-        // First, because it takes no time, and on most hosts is the answer.
-        let artifacts = Artifacts::open(&config.installed)
-            .map_err(|error| unavailable(error.reason(), error.fix()))?;
-        kvm::examine().map_err(|error| unavailable(axo_core::chain(&error), error.fix()))?;
-        Ok(Self {
-            artifacts,
-            cgroups: CgroupHost::examine(CgroupDriver::Direct)?,
-        })
-    }
+    /// Machines that are made for later calls.
+    fillings: Fillings<Wanted>,
+    /// One such machine at a time: it is for idle moments.
+    making: AsyncMutex<()>,
+    executor: watch::Receiver<()>,
 }
 
 impl VmExecutor {
     /// A tier that works as `config` says. Looks at the host, and starts nothing that stays.
     #[must_use]
     pub fn new(config: VmConfig) -> Self {
+        let (lives, executor) = watch::channel(());
         Self {
             inner: Arc::new(Inner {
-                host: Host::examine(&config),
-                tools: ContainedTools::new(config.images.clone(), config.trusted_images.clone()),
-                snapshots: Snapshots::beneath(&config.data),
+                host: Host::examine(&config.installed),
+                tools: ContainedTools::new(config.images, config.trusted_images),
+                beginnings: Beginnings::new(&config.data, config.warm),
                 permits: Semaphore::new(config.concurrency.max(1) as usize),
-                enabled: OnceLock::new(),
-                endings: Arc::default(),
-                config,
+                data: config.data,
+                fillings: Fillings::default(),
+                making: AsyncMutex::default(),
+                executor,
             }),
+            _lives: lives,
         }
+    }
+}
+
+impl Drop for VmExecutor {
+    fn drop(&mut self) {
+        // A filling that is under way ends at its next step, and all that it has made with it.
+        self.inner.beginnings.pool.drain();
     }
 }
 
 impl Inner {
     /// Reads as the way of a call on this tier.
-    async fn run(&self, call: PlacedCall) -> Result<Outcome, Failed> {
+    async fn run(self: &Arc<Self>, call: PlacedCall) -> Result<Outcome, Failed> {
         let host = self.host()?;
         let (tool, wanted) = self.wanted(&call, host).await?;
         let launch = tool.launch(&call).map_err(Failed::Told)?;
         let _permit = self.permits.acquire().await.map_err(|_| Failed::Closed)?;
-        let (mut machine, stored) = match self.restored(host, &wanted).await {
-            Some(machine) => (machine, true),
-            None => (self.booted(host, &wanted, None).await?, false),
+        let mut first = Origin::Pool;
+        let (run, ended) = loop {
+            let (machine, origin) = self.beginnings.machine(host, &wanted, first).await?;
+            let run = call::run(&machine, &launch, &call).await;
+            // The outcome, or the failure, is told when nothing of the machine is left.
+            let ended = machine.end().await;
+            // A machine that was not booted for this call may be at fault, and nothing of the tool has
+            // run: once more, with one of another origin.
+            first = match (&run, origin) {
+                (Err(Unfinished { started: false, .. }), Origin::Pool) => Origin::Snapshot,
+                (Err(Unfinished { started: false, .. }), Origin::Snapshot) => {
+                    self.beginnings.forget(&wanted);
+                    Origin::Boot
+                }
+                _ => break (run, ended),
+            };
+            if let Err(Unfinished { failed, .. }) = &run {
+                tracing::warn!(error = %axo_core::chain(failed), ?origin, "a machine that was made before is of no use");
+            }
         };
-        let mut run = call::run(&machine, &launch, &call).await;
-        if let Err(Unfinished {
-            started: false,
-            failed,
-        }) = &run
-            && stored
-        {
-            // What is stored may be at fault, and nothing of the tool has run: once more, without it.
-            tracing::warn!(error = %axo_core::chain(failed), "a stored machine is of no use, and removed");
-            self.snapshots.forget(&wanted.key);
-            let _ = machine.end().await;
-            machine = self.booted(host, &wanted, None).await?;
-            run = call::run(&machine, &launch, &call).await;
-        }
-        // The outcome, or the failure, is told when nothing of the machine is left.
-        let ended = machine.end().await;
         let end = run.map_err(|unfinished| unfinished.failed)?;
         ended?;
+        self.fill(wanted);
         Ok(call.conclude(tool.finish(end)))
     }
 
-    /// Makes the snapshot that the tool's calls begin with, unless it is there and works.
-    async fn prepare(&self, call: &PlacedCall) -> Result<(), Failed> {
+    /// Makes the snapshot that the tool's calls begin with, unless it is there and works. The machine
+    /// that shows it waits for a call where that is asked for.
+    async fn prepare(self: &Arc<Self>, call: &PlacedCall) -> Result<(), Failed> {
         let host = self.host()?;
         let (tool, wanted) = self.wanted(call, host).await?;
         tool.launch(call).map_err(Failed::Told)?;
         let _permit = self.permits.acquire().await.map_err(|_| Failed::Closed)?;
-        if let Some(machine) = self.restored(host, &wanted).await {
-            machine.end().await?;
-            return Ok(());
+        let pool = &self.beginnings.pool;
+        match self.beginnings.restored(host, &wanted).await {
+            Some(machine) if pool.wants(&wanted.key) > 0 => {
+                pool.put(wanted.key.clone(), machine);
+            }
+            Some(machine) => drop(machine.end().await?),
+            None => self.beginnings.store(host, &wanted).await?,
         }
-        let snapshots = self.snapshots.clone();
-        let (target, staged) = snapshots
-            .begin()
-            .map_err(io::Error::other)
-            .and_then(|staged| Ok((SnapshotTarget::create(staged.path())?, staged)))
-            .map_err(Failed::files("making a place for a snapshot"))?;
-        let machine = self.booted(host, &wanted, Some(target)).await?;
-        machine.snapshot().await?;
-        tokio::task::spawn_blocking(move || snapshots.keep(&wanted.key, staged))
-            .await
-            .map_err(|_| Failed::Closed)?
-            .map_err(Failed::files("keeping a snapshot"))
+        self.fill(wanted);
+        Ok(())
     }
 
     fn host(&self) -> Result<&Host, Failed> {
@@ -189,152 +161,58 @@ impl Inner {
         host: &Host,
     ) -> Result<(ContainedTool, Wanted), Failed> {
         let tool = self.tools.open(call.spec()).await.map_err(Failed::Told)?;
-        let wanted = Wanted::of(call, &tool, &self.config.data, &host.artifacts).await?;
+        let wanted = Wanted::of(call, &tool, &self.data, &host.artifacts).await?;
         Ok((tool, wanted))
     }
 
-    /// A new machine in which the tool's container waits.
-    async fn booted(
-        &self,
-        host: &Host,
-        wanted: &Wanted,
-        target: Option<SnapshotTarget>,
-    ) -> Result<Machine, Failed> {
-        let open = |path: &Path| {
-            File::open(path).map_err(Failed::files("opening what a guest boots from"))
-        };
-        let guest = Guest {
-            vcpus: wanted.size.vcpus,
-            memory_mib: wanted.size.memory_mib,
-            kernel: open(&host.artifacts.kernel)?,
-            initramfs: wanted
-                .initramfs
-                .try_clone()
-                .map_err(Failed::files("opening what a guest boots from"))?,
-            command_line: COMMAND_LINE.to_owned(),
-        };
-        let machine = Machine::boot(
-            self.config_of(host, wanted, target.is_some())?,
-            &guest,
-            target,
-        )
-        .await?;
-        let request = Request::PrepareTool(PrepareTool {
-            prepare: wanted.prepare.clone(),
-            files: wanted.disks.len() > 1,
+    /// Makes machines for later calls, in the background, as long as the executor lives.
+    fn fill(self: &Arc<Self>, wanted: Wanted) {
+        if self.beginnings.pool.wants(&wanted.key) == 0 {
+            return;
+        }
+        let inner = Arc::clone(self);
+        let mut executor = self.executor.clone();
+        tokio::spawn(async move {
+            let begun = inner.fillings.begin(wanted.key.tool, wanted);
+            let Some((mut filling, first)) = begun else {
+                return;
+            };
+            let filled = async {
+                let mut next = Some(first);
+                while let Some(wanted) = next {
+                    inner.fill_up(&wanted).await;
+                    next = filling.newest();
+                }
+            };
+            tokio::select! {
+                biased;
+                // Nothing is ever sent: it is gone.
+                _ = executor.changed() => {}
+                () = filled => {}
+            }
         });
-        let stream = machine.connect(AGENT_PORT, BOOT).await?;
-        match Operation::done(stream, &request, BOOT).await {
-            Ok(()) => Ok(machine),
-            Err(source) => {
-                let console = machine.last_lines();
-                let _ = machine.end().await;
-                Err(Failed::Agent { source, console })
-            }
-        }
     }
 
-    /// A clone of the snapshot of such a machine, if there is one. One that Firecracker refuses is
-    /// removed. Whatever else fails, the machine boots: it is slower without a snapshot, and not
-    /// impossible.
-    async fn restored(&self, host: &Host, wanted: &Wanted) -> Option<Machine> {
-        let (snapshots, key) = (self.snapshots.clone(), Arc::clone(&wanted.key));
-        let found = tokio::task::spawn_blocking(move || snapshots.find(&key)).await;
-        let kept = found.ok().flatten()?;
-        match self.restore(host, wanted, &kept).await {
-            Ok(machine) => Some(machine),
-            Err(error) => {
-                tracing::warn!(error = %axo_core::chain(&error), "a stored machine was not restored");
-                if let Failed::Machine(MachineError::Api {
-                    source: ApiError::Refused { .. },
-                    ..
-                }) = error
-                {
-                    self.snapshots.forget(&wanted.key);
-                }
-                None
+    /// Makes as many machines as are wanted now, clones of one that is stored: what they do not write
+    /// to is there once.
+    async fn fill_up(&self, wanted: &Wanted) {
+        let Ok(host) = &self.host else { return };
+        let Beginnings { pool, .. } = &self.beginnings;
+        for _ in 0..pool.wants(&wanted.key) {
+            let _one_at_a_time = self.making.lock().await;
+            if pool.wants(&wanted.key) == 0 {
+                return;
             }
-        }
-    }
-
-    async fn restore(
-        &self,
-        host: &Host,
-        wanted: &Wanted,
-        kept: &SnapshotFiles,
-    ) -> Result<Machine, Failed> {
-        let machine = Machine::restore(self.config_of(host, wanted, false)?, kept).await?;
-        let mut seed = vec![0; Renew::SEED_BYTES];
-        getrandom(&mut seed).map_err(Failed::files("drawing randomness"))?;
-        let renewed = async {
-            loop {
-                let stream = machine.connect(AGENT_PORT, ANSWER).await?;
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-                let request = Request::Renew(Renew {
-                    now_nanos: u64::try_from(now.unwrap_or_default().as_nanos())
-                        .unwrap_or(u64::MAX),
-                    seed: seed.clone(),
-                });
-                match Operation::done(stream, &request, ANSWER).await {
-                    // The guest learns that its connections are gone a moment after it has gone on,
-                    // and takes this one for one of them.
-                    Err(AgentError::Broken(_)) => sleep(RENEW_PAUSE).await,
-                    done => return done.map_err(Failed::from),
+            match self.beginnings.clone_of_stored(host, wanted).await {
+                Ok(machine) => pool.put(wanted.key.clone(), machine),
+                Err(error) => {
+                    // The next call makes its own, and is told.
+                    tracing::warn!(error = %axo_core::chain(&error), "a warm machine was not made");
+                    return;
                 }
             }
-        };
-        let late = Failed::from(AgentError::Late(ANSWER));
-        let renewed: Result<(), Failed> = timeout(ANSWER, renewed).await.unwrap_or(Err(late));
-        match renewed {
-            Ok(()) => Ok(machine),
-            Err(failed) => {
-                let _ = machine.end().await;
-                Err(failed)
-            }
         }
     }
-
-    /// What every machine has, with a cgroup of its own.
-    fn config_of(
-        &self,
-        host: &Host,
-        wanted: &Wanted,
-        stores: bool,
-    ) -> Result<MachineConfig, Failed> {
-        if self.enabled.get().is_none() {
-            host.cgroups.enable().map_err(Failed::Host)?;
-            let _ = self.enabled.set(());
-        }
-        let doing = || Failed::files("opening what a machine is made of");
-        let id = format!("{PREFIX}vm-{}", uuid::Uuid::new_v4());
-        let limits = wanted.size.on_the_host(&wanted.limits, stores);
-        Ok(MachineConfig {
-            firecracker: File::open(&host.artifacts.firecracker).map_err(doing())?,
-            jailer: File::open(&host.artifacts.jailer).map_err(doing())?,
-            disks: wanted
-                .disks
-                .iter()
-                .map(File::try_clone)
-                .collect::<Result<_, _>>()
-                .map_err(doing())?,
-            cgroup: host.cgroups.of_machine(&id, &limits),
-            left_behind: LeftBehind::cgroup(
-                host.cgroups.clone(),
-                id.clone(),
-                Arc::clone(&self.endings),
-            ),
-            id,
-        })
-    }
-}
-
-fn getrandom(seed: &mut [u8]) -> std::io::Result<()> {
-    let mut filled = 0;
-    while filled < seed.len() {
-        let flags = rustix::rand::GetRandomFlags::empty();
-        filled += rustix::rand::getrandom(&mut seed[filled..], flags)?;
-    }
-    Ok(())
 }
 
 impl Executor for VmExecutor {

@@ -6,11 +6,12 @@
 //!                  ▼
 //!                wanted: disks, initramfs, size, what the container is made of; their key
 //!                  │
-//!                  ├─▶ snapshots: a machine whose container waits, restored ─┐
-//!                  └─▶ machine: booted, and its container made               ▼
+//!                  ├─▶ pool: a machine that waits, renewed ──────────────────────────┐
+//!                  ├─▶ snapshots: one whose container waits, restored and renewed ───┤
+//!                  └─▶ machine: booted, and its container made                       ▼
 //!                                                        call: input in, streams and output out
-//!                                                                            │
-//!                                          Finished ◀────────────────────────┘  the machine is gone
+//!                                                                                    │
+//!                                          Finished ◀────────────────────────────────┘  the machine is gone
 //! ```
 //!
 //! What a machine is made of, and where it lies beneath the engine's data directory, in `microvm/`:
@@ -33,6 +34,7 @@
 mod agent;
 pub mod api;
 mod artifacts;
+mod begin;
 mod cache;
 mod call;
 mod digest;
@@ -43,6 +45,7 @@ mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gc;
+mod host;
 mod initramfs;
 mod kept;
 mod kernel;
@@ -50,6 +53,7 @@ pub mod kvm;
 mod lock;
 pub mod machine;
 mod places;
+mod renew;
 pub mod setup;
 mod sizes;
 mod snapshots;
@@ -59,6 +63,7 @@ mod tree;
 mod wanted;
 
 pub use artifacts::{Artifacts, ArtifactsError, Component, Versions};
+pub use begin::COMMAND_LINE;
 pub use disk::{DiskError, disk_of};
 pub use executor::{VmConfig, VmExecutor};
 pub use files::FileError;

@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 
 use axo_core::{EffectiveLimits, PlacedCall};
 use axo_tier_oci::ContainedTool;
+use axo_tier_oci::supervise::Key;
 use serde_json::json;
 
 use crate::artifacts::Artifacts;
+use crate::begin::COMMAND_LINE;
 use crate::failed::Failed;
 use crate::sizes::MachineSize;
 use crate::{digest, disk, tree};
@@ -22,8 +23,8 @@ const SNAPSHOT_FORMAT: u32 = 1;
 
 /// A machine that a call needs.
 pub(crate) struct Wanted {
-    /// Digest of everything that it is made of.
-    pub(crate) key: Arc<str>,
+    /// Its tool, and the digest of everything that it is made of.
+    pub(crate) key: Key,
     pub(crate) size: MachineSize,
     pub(crate) limits: EffectiveLimits,
     /// What the runner inside is asked for, as JSON.
@@ -42,6 +43,7 @@ impl Wanted {
         artifacts: &Artifacts,
     ) -> Result<Self, Failed> {
         let limits = *call.limits();
+        let of = call.spec().id();
         let size = MachineSize::of(&limits)?;
         let prepare = tool
             .prepare(CONTAINER, Path::new(GUEST_CGROUPS), &limits)
@@ -59,12 +61,15 @@ impl Wanted {
                 "initramfs": initramfs.digest,
                 "disks": digests,
                 "size": size,
-                "command_line": crate::executor::COMMAND_LINE,
+                "command_line": COMMAND_LINE,
                 "prepare": String::from_utf8_lossy(&prepare),
                 "processor": processor(),
             });
             Ok(Self {
-                key: digest::of(made_of.to_string().as_bytes()).into(),
+                key: Key {
+                    tool: of,
+                    made_of: digest::of(made_of.to_string().as_bytes()).into(),
+                },
                 size,
                 limits,
                 prepare,

@@ -5,6 +5,7 @@
 mod answers;
 mod ends;
 mod kvm;
+mod pool;
 mod posture;
 mod snapshots;
 mod support;

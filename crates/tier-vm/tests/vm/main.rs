@@ -8,5 +8,6 @@
 mod boot;
 mod guest;
 mod killed;
+mod pool;
 mod posture;
 mod restore;

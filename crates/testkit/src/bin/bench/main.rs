@@ -12,10 +12,13 @@
 )]
 
 mod bare;
+mod bundle;
 mod contestant;
 mod memory;
+mod microvm;
 mod oci;
 mod process;
+mod processes;
 mod sample;
 mod session;
 mod wasm;
@@ -52,18 +55,19 @@ fn run() -> anyhow::Result<()> {
             }
             name if suite.is_none() && !name.starts_with('-') => suite = Some(name.to_owned()),
             other => bail!(
-                "{other:?} is not an argument of bench: wasm|oci|session [--json] [--out FILE]"
+                "{other:?} is not an argument of bench: wasm|oci|microvm|session [--json] [--out FILE]"
             ),
         }
     }
     let report = match suite.as_deref() {
         Some("wasm") => wasm::suite()?,
         Some("oci") => oci::suite()?,
+        Some("microvm") => microvm::suite()?,
         Some("session") => session::suite()?,
         Some(other) => {
-            bail!("there is no suite {other:?}: wasm, oci and session are those there are")
+            bail!("there is no suite {other:?}: wasm, oci, microvm and session are those there are")
         }
-        None => bail!("name a suite: wasm, oci or session"),
+        None => bail!("name a suite: wasm, oci, microvm or session"),
     };
     if json {
         println!("{:#}", report.to_json())

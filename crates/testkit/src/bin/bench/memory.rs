@@ -28,6 +28,31 @@ impl Memory {
         })
     }
 
+    /// What of a process's memory is a file of this name, and how much of the file it maps, in MiB.
+    pub(crate) fn of_file(pid: u32, name: &str) -> anyhow::Result<(Self, f64)> {
+        let path = format!("/proc/{pid}/smaps");
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        let (mut sum, mut mapped, mut ours) = (Self::default(), 0.0, false);
+        for line in text.lines() {
+            let Some((field, rest)) = line.split_once(':').filter(|(f, _)| !f.contains(' ')) else {
+                // ADDRESSES RIGHTS OFFSET DEVICE INODE PATH
+                let path = line.split_ascii_whitespace().nth(5).unwrap_or_default();
+                ours = path.rsplit('/').next() == Some(name);
+                continue;
+            };
+            let kib = rest.trim().trim_end_matches("kB").trim().parse();
+            let mib: f64 = kib.unwrap_or(0.0) / 1024.0;
+            match field {
+                _ if !ours => {}
+                "Size" => mapped += mib,
+                "Pss" => sum.pss += mib,
+                "Private_Clean" | "Private_Dirty" => sum.uss += mib,
+                _ => {}
+            }
+        }
+        Ok((sum, mapped))
+    }
+
     pub(crate) fn of_all(pids: &[u32]) -> anyhow::Result<Self> {
         pids.iter().try_fold(Self::default(), |sum, pid| {
             let one = Self::of(*pid)?;

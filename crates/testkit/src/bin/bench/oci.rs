@@ -2,10 +2,8 @@
 //!
 //! A peer that is absent or fails costs its verdicts, which are then missing; that we fail is an error.
 
-mod bundle;
 mod ours;
 mod peers;
-mod processes;
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -14,12 +12,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 
+use crate::bundle::{self, Bundle};
 use crate::contestant::{Contestant, compete};
 use crate::memory::Memory;
-use crate::process;
 use crate::sample::{Report, Verdict};
-use bundle::Bundle;
+use crate::{process, processes};
 use ours::Ours;
+pub(crate) use ours::one;
 use peers::{BWRAP, RUNC, YOUKI};
 
 const COLD: &str = "Engine::call, cold";

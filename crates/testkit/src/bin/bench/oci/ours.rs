@@ -10,8 +10,8 @@ use axocoatl_isolation::{
 };
 use tokio::runtime::Runtime;
 
-use super::bundle::{self, Bundle};
-use super::processes;
+use crate::bundle::{self, Bundle};
+use crate::processes::wait_for;
 
 /// How long a rate is measured.
 const RATE_TIME: Duration = Duration::from_secs(3);
@@ -19,7 +19,6 @@ const RATE_TIME: Duration = Duration::from_secs(3);
 const SETTLE: Duration = Duration::from_millis(40);
 /// How long a pool may take to be filled, or its containers to be gone.
 const FILL_TIME: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(2);
 
 /// An engine as an embedder has it: policed, recorded in a file, in a runtime with threads.
 pub(crate) struct Ours {
@@ -36,9 +35,11 @@ impl Ours {
         runtime: &Arc<Runtime>,
         warm: usize,
     ) -> anyhow::Result<Self> {
-        wait_for("the containers of an engine before to be gone", |waiting| {
-            warm == 0 || waiting == 0
-        })?;
+        wait_for(
+            FILL_TIME,
+            "the containers of an engine before to be gone",
+            |waiting| warm == 0 || waiting == 0,
+        )?;
         let name = ToolName::parse("echo")?;
         let home = bundle.home().join(format!("ours-{warm}"));
         std::fs::create_dir_all(&home)?;
@@ -80,7 +81,9 @@ impl Ours {
     /// Waits until as many containers wait as shall. No call of any engine may be under way, and no
     /// other engine may have a pool.
     pub(crate) fn wait_until_filled(&self) -> anyhow::Result<()> {
-        wait_for("the pool to be filled", |waiting| waiting >= self.warm)?;
+        wait_for(FILL_TIME, "the pool to be filled", |waiting| {
+            waiting >= self.warm
+        })?;
         sleep(SETTLE);
         Ok(())
     }
@@ -109,7 +112,8 @@ impl Ours {
     }
 }
 
-async fn one(engine: &Engine, name: &ToolName) -> anyhow::Result<Outcome> {
+/// One call that succeeds.
+pub(crate) async fn one(engine: &Engine, name: &ToolName) -> anyhow::Result<Outcome> {
     let call = ToolCall::new(name.clone(), bundle::input());
     let outcome = engine.call(call).await.context("a call of ours failed")?;
     ensure!(
@@ -119,20 +123,4 @@ async fn one(engine: &Engine, name: &ToolName) -> anyhow::Result<Outcome> {
         String::from_utf8_lossy(&outcome.stderr).trim()
     );
     Ok(outcome)
-}
-
-/// Waits until as many containers of this process wait as `enough` says.
-fn wait_for(what: &str, enough: impl Fn(usize) -> bool) -> anyhow::Result<()> {
-    let started = Instant::now();
-    loop {
-        let waiting = processes::sandboxes()?.len();
-        if enough(waiting) {
-            return Ok(());
-        }
-        ensure!(
-            started.elapsed() < FILL_TIME,
-            "waited {FILL_TIME:?} for {what}: there are {waiting} containers"
-        );
-        sleep(POLL);
-    }
 }

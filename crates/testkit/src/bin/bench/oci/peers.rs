@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-use super::bundle::{Bundle, PROGRAM};
+use crate::bundle::{self, Bundle, PROGRAM};
 use crate::process;
 
 pub(crate) const RUNC: &str = "runc run";
@@ -66,7 +66,7 @@ impl Peer {
     pub(crate) fn try_out(&self, bundle: &Bundle) -> anyhow::Result<()> {
         (self.prepare)(bundle)?;
         let command = &mut (self.command)(bundle, "trial");
-        super::bundle::check(&process::printed(command, &bundle.input_file())?)
+        bundle::check(&process::printed(command, &bundle.input_file())?)
     }
 }
 

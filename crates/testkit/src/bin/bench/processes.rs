@@ -2,6 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+/// How often it is looked whether enough wait.
+const POLL: Duration = Duration::from_millis(2);
 
 /// A runner that waits, and the processes beneath it.
 pub(crate) type Sandbox = Vec<u32>;
@@ -43,4 +50,24 @@ fn living_parent(pid: u32) -> Option<u32> {
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
     (state != "Z").then_some(parent)
+}
+
+/// Waits until as many sandboxes of this process are there as `enough` says, for so long at most.
+pub(crate) fn wait_for(
+    most: Duration,
+    what: &str,
+    enough: impl Fn(usize) -> bool,
+) -> anyhow::Result<()> {
+    let started = Instant::now();
+    loop {
+        let waiting = sandboxes()?.len();
+        if enough(waiting) {
+            return Ok(());
+        }
+        ensure!(
+            started.elapsed() < most,
+            "waited {most:?} for {what}: there are {waiting} sandboxes"
+        );
+        sleep(POLL);
+    }
 }

@@ -1,0 +1,74 @@
+//! What machines are made with on this host, found once.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use axo_tier_oci::CgroupDriver;
+use axo_tier_oci::supervise::{CgroupHost, LeftBehind, PREFIX, Unavailable};
+use tokio::sync::RwLock;
+
+use crate::artifacts::Artifacts;
+use crate::failed::Failed;
+use crate::kvm;
+use crate::machine::MachineConfig;
+use crate::wanted::Wanted;
+
+/// Firecracker, its jailer, the guest's kernel, and cgroups.
+pub(crate) struct Host {
+    pub(crate) artifacts: Artifacts,
+    cgroups: CgroupHost,
+    /// The first machine has enabled controllers.
+    enabled: OnceLock<()>,
+    /// Read by whoever looks after a runner that is ending.
+    endings: Arc<RwLock<()>>,
+}
+
+impl Host {
+    /// `installed` is the data directory that they were installed in. Starts a guest of a few
+    /// instructions.
+    pub(crate) fn examine(installed: &Path) -> Result<Self, Unavailable> {
+        let unavailable = |reason: String, fix: &str| Unavailable {
+            reason,
+            fix: fix.to_owned(),
+        };
+        // First, because it takes no time, and on most hosts is the answer.
+        let artifacts =
+            Artifacts::open(installed).map_err(|error| unavailable(error.reason(), error.fix()))?;
+        kvm::examine().map_err(|error| unavailable(axo_core::chain(&error), error.fix()))?;
+        Ok(Self {
+            artifacts,
+            cgroups: CgroupHost::examine(CgroupDriver::Direct)?,
+            enabled: OnceLock::new(),
+            endings: Arc::default(),
+        })
+    }
+
+    /// What every machine has, with a cgroup of its own.
+    pub(crate) fn config_of(&self, wanted: &Wanted, stores: bool) -> Result<MachineConfig, Failed> {
+        if self.enabled.get().is_none() {
+            self.cgroups.enable().map_err(Failed::Host)?;
+            let _ = self.enabled.set(());
+        }
+        let doing = || Failed::files("opening what a machine is made of");
+        let id = format!("{PREFIX}vm-{}", uuid::Uuid::new_v4());
+        let limits = wanted.size.on_the_host(&wanted.limits, stores);
+        Ok(MachineConfig {
+            firecracker: File::open(&self.artifacts.firecracker).map_err(doing())?,
+            jailer: File::open(&self.artifacts.jailer).map_err(doing())?,
+            disks: wanted
+                .disks
+                .iter()
+                .map(File::try_clone)
+                .collect::<Result<_, _>>()
+                .map_err(doing())?,
+            cgroup: self.cgroups.of_machine(&id, &limits),
+            left_behind: LeftBehind::cgroup(
+                self.cgroups.clone(),
+                id.clone(),
+                Arc::clone(&self.endings),
+            ),
+            id,
+        })
+    }
+}

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cache;
 use crate::digest::checked;
-use crate::files::{self, FileError};
+use crate::files::FileError;
 use crate::lock::LockError;
 use crate::places::Places;
 
@@ -39,6 +39,12 @@ pub enum DiskError {
         /// Its unit.
         unit: &'static str,
     },
+    /// It is not, or was not until its end, the tree of this digest.
+    #[error("the tree for disk {digest} changed while it was read; call the tool again")]
+    Changed {
+        /// Of the disk.
+        digest: String,
+    },
     /// Another process makes it, or removes it.
     #[error(transparent)]
     Busy(#[from] LockError),
@@ -60,18 +66,47 @@ pub enum DiskError {
 /// # Errors
 /// [`DiskError`].
 pub fn disk_of(data: &Path, digest: &str, tree: BorrowedFd<'_>) -> Result<File, DiskError> {
+    packed(data, digest, tree, |_| Ok(()))
+}
+
+/// The disk of a tree that may change at any time, and its digest, for which all of it is read.
+///
+/// # Errors
+/// [`DiskError`], and [`DiskError::Changed`] if it does change while it is packed.
+pub(crate) fn disk_of_changing(
+    data: &Path,
+    tree: BorrowedFd<'_>,
+) -> Result<(String, File), DiskError> {
+    let place = Path::new("the tree for a disk");
+    let read = || crate::tree::digest(tree).map_err(FileError::at("reading", place));
+    let digest = read()?;
+    // What was packed when it was another already must not get the name.
+    let disk = packed(data, &digest, tree, |digest| still(digest, &read()?))?;
+    Ok((digest, disk))
+}
+
+/// Makes the disk if it is not there; it gets its name if `check` then says so.
+fn packed(
+    data: &Path,
+    digest: &str,
+    tree: BorrowedFd<'_>,
+    check: impl Fn(&str) -> Result<(), DiskError>,
+) -> Result<File, DiskError> {
     let digest =
         checked(digest).ok_or_else(|| DiskError::Digest(digest.chars().take(100).collect()))?;
     cache::open_or_make(&Places::of(data).disks(), &name(digest), |aside| {
-        tree::pack(digest, tree, aside, &tree::LIMITS)
+        tree::pack(digest, tree, aside, &tree::LIMITS)?;
+        check(digest)
     })
 }
 
-/// Removes a disk that is not what its name says. Whoever has it open keeps it.
-pub(crate) fn forget(data: &Path, digest: &str) -> Result<(), FileError> {
-    match checked(digest) {
-        Some(digest) => files::remove(&Places::of(data).disks().join(name(digest))),
-        None => Ok(()),
+/// Whether a tree is what it was.
+fn still(digest: &str, now: &str) -> Result<(), DiskError> {
+    match checked(now) == Some(digest) {
+        true => Ok(()),
+        false => Err(DiskError::Changed {
+            digest: digest.to_owned(),
+        }),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::artifacts::Artifacts;
 use crate::begin::COMMAND_LINE;
 use crate::failed::Failed;
 use crate::sizes::MachineSize;
-use crate::{digest, disk, tree};
+use crate::{digest, disk};
 
 /// The container inside a machine: there is one.
 const CONTAINER: &str = "axocoatl-tool";
@@ -91,18 +91,11 @@ fn disks(data: &Path, tool: &ContainedTool) -> Result<(Vec<String>, Vec<File>), 
     let mut made = (Vec::new(), Vec::new());
     for (tree, known) in trees {
         let Some(tree) = tree else { continue };
-        let read = || tree::digest(tree).map_err(Failed::files(DOING));
-        let (digest, may_change) = match known {
-            Some(digest) => (digest, false),
-            None => (read()?, true),
+        let disk = match known {
+            Some(digest) => disk::disk_of(data, &digest, tree).map(|disk| (digest, disk)),
+            None => disk::disk_of_changing(data, tree),
         };
-        let disk = disk::disk_of(data, &digest, tree).map_err(Failed::files(DOING))?;
-        // It may have been packed when it was another already, and would be found by this name.
-        if may_change && read()? != digest {
-            disk::forget(data, &digest).map_err(Failed::files(DOING))?;
-            let why = "it changed while it was read; call the tool again";
-            return Err(Failed::files(DOING)(why));
-        }
+        let (digest, disk) = disk.map_err(Failed::files(DOING))?;
         made.0.push(digest);
         made.1.push(disk);
     }

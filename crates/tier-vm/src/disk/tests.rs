@@ -271,3 +271,34 @@ fn limits_hold_and_nothing_is_left() {
     );
     assert_eq!(fs::read_dir(home.data.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_tree_that_changes_while_it_is_packed_has_no_disk() {
+    let home = Home::new();
+    fs::write(home.at("a"), "one").unwrap();
+    let tree = File::open(home.tree.path()).unwrap();
+    let (data, tree) = (home.data.path(), tree.as_fd());
+    let digest = crate::tree::digest(tree).unwrap();
+    let changed = |digest: &str| {
+        fs::write(home.at("a"), "another").unwrap();
+        still(digest, &crate::tree::digest(tree).unwrap())
+    };
+    let result = packed(data, &digest, tree, changed);
+    assert!(
+        matches!(result, Err(DiskError::Changed { .. })),
+        "{result:?}"
+    );
+    let disks = Places::of(data).disks();
+    let left = crate::files::names(&disks).unwrap();
+    assert!(
+        left.iter()
+            .all(|name| name.to_string_lossy().ends_with(".lock")),
+        "{left:?}"
+    );
+    // It stays what it is now.
+    let (now, _) = disk_of_changing(data, tree).unwrap();
+    assert_ne!(now, digest);
+    // What was packed once is found, and the tree not packed again.
+    let never = |_: &str| panic!("it is packed again");
+    packed(data, &now, tree, never).unwrap();
+}

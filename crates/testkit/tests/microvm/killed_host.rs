@@ -23,9 +23,9 @@ const ENDED: &str = "has ended";
 const RUNS: u64 = 1;
 
 /// Hosts that begin with nothing: they boot a machine, store it and call.
-const COLD: usize = 18;
+const COLD: usize = 12;
 /// Hosts that find a stored machine.
-const WARM: usize = 32;
+const WARM: usize = 38;
 
 fn phase(name: &str) {
     let mut stdout = std::io::stdout().lock();
@@ -138,7 +138,7 @@ fn doing(running: &Running, home: &Path) -> String {
     let said = running.said();
     let machines = machines();
     if machines > 0 && said == "prepares" && stores(home) {
-        return "prepares, and writes the snapshot".into();
+        return "prepares, with a machine that is being stored".into();
     }
     match machines {
         0 => said,
@@ -160,7 +160,12 @@ fn kill_some(
         let (path, _fresh) = home();
         let before = Host::now();
         let mut running = Running::start(&path);
-        let moment = dice.below(u64::try_from(life.as_micros()).unwrap());
+        // Of every second one the later half, in which its machine is.
+        let micros = u64::try_from(life.as_micros()).unwrap();
+        let moment = match number % 2 {
+            0 => dice.below(micros),
+            _ => micros / 2 + dice.below(micros / 2),
+        };
         std::thread::sleep(Duration::from_micros(moment));
         let doing = doing(&running, &path);
         running.process.kill().unwrap();

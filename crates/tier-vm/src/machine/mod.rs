@@ -43,8 +43,6 @@ use console::Console;
 const SETTLE_TIME: Duration = Duration::from_millis(500);
 /// How long after a broken connection the end of the machine is waited for, which explains it.
 const EXPLAIN_TIME: Duration = Duration::from_secs(1);
-/// How long after an answer that says no: it is seldom the machine's end.
-const REFUSED_TIME: Duration = Duration::from_millis(50);
 
 /// A machine that runs. Its fields are in the order in which they are to go.
 pub struct Machine {
@@ -137,18 +135,17 @@ impl Machine {
             },
             end = self.ended() => return Err(self.ended_while(doing, end).await),
         };
-        let time = match failed {
-            ApiError::Refused { .. } => REFUSED_TIME,
-            _ => EXPLAIN_TIME,
-        };
-        match tokio::time::timeout(time, self.ended()).await {
-            Ok(end) => Err(self.ended_while(doing, end).await),
-            Err(_) => Err(MachineError::Api {
-                doing,
-                source: failed,
-                console: self.console.last_lines(),
-            }),
+        // One that says why it will not need not be asked how it ended: over a snapshot it does, and
+        // whoever keeps that has to know that it is the snapshot.
+        let refused = matches!(failed, ApiError::Refused { .. });
+        if !refused && let Ok(end) = tokio::time::timeout(EXPLAIN_TIME, self.ended()).await {
+            return Err(self.ended_while(doing, end).await);
         }
+        Err(MachineError::Api {
+            doing,
+            source: failed,
+            console: self.console.last_lines(),
+        })
     }
 
     /// The error of an operation in whose middle the machine ended.

@@ -43,7 +43,8 @@ pub(crate) fn run(shell: &Shell, bench: &Bench) -> Result<()> {
         shell,
         &setup::Arguments {
             ci: false,
-            bench: true,
+            // Firecracker is no peer of benches alone.
+            bench: !matches!(bench, Bench::Microvm(_)),
         },
     ) {
         say(format_args!(

@@ -2,6 +2,10 @@
 
 use std::future::Future;
 
+use axo_core::chain;
+use axocoatl_isolation::{CallError, Outcome};
+use serde_json::Value;
+
 /// Runs `test` on a runtime like an embedding program's.
 pub(crate) fn block_on<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -10,6 +14,16 @@ pub(crate) fn block_on<T>(test: impl Future<Output = T>) -> T {
         .build()
         .unwrap();
     runtime.block_on(test)
+}
+
+/// What a tool answered that has to have done so.
+pub(crate) fn answer(outcome: Result<Outcome, CallError>) -> Value {
+    let outcome = outcome.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let document = outcome.document();
+    document
+        .unwrap_or_else(|| panic!("no answer: {outcome:?}"))
+        .value()
+        .clone()
 }
 
 /// Numbers without visible order (SplitMix64). `AXO_TEST_SEED` makes a run the one it was before.

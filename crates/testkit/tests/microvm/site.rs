@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axo_core::chain;
 use axocoatl_isolation::{
     AuditLog, CallOptions, Compiler, Engine, Places, Policy, Requirement, Run, Size, Tier,
     ToolCall, ToolName, ToolSpec,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::common::answer;
 
 /// Says what a clone could share with others, and how old it is: random numbers, two kinds; what the
 /// kernel calls its boot; when the tool's process began, in the clock of the machine; when its `/dev`
@@ -102,11 +103,5 @@ pub(crate) fn call(seconds: u64, memory: Option<Size>) -> ToolCall {
 
 /// What the tool answers.
 pub(crate) async fn ask(engine: &Engine, memory: Option<Size>) -> Value {
-    let outcome = engine.call(call(0, memory)).await;
-    let outcome = outcome.unwrap_or_else(|error| panic!("{}", chain(&error)));
-    let document = outcome.document();
-    document
-        .unwrap_or_else(|| panic!("no answer: {outcome:?}"))
-        .value()
-        .clone()
+    answer(engine.call(call(0, memory)).await)
 }

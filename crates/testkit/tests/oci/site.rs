@@ -5,15 +5,15 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use axocoatl_isolation::{
-    AuditLog, CallError, CallOptions, Compiler, Engine, EnvGrant, Mount, MountMode, MountRule,
-    Outcome, Places, Policy, Requirement, Run, ToolCall, ToolName, ToolSpec,
+    AuditLog, CallOptions, Compiler, Engine, EnvGrant, Mount, MountMode, MountRule, Places, Policy,
+    Requirement, Run, ToolCall, ToolName, ToolSpec,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) use axo_core::chain;
 
-pub(crate) use crate::common::{Dice, block_on};
+pub(crate) use crate::common::{Dice, answer, block_on};
 
 /// The variable that tells the processes of a tool from all others of the host.
 pub(crate) const MARK: &str = "AXO_MARK";
@@ -127,15 +127,6 @@ pub(crate) async fn ask(engine: &Engine, input: Value) -> Value {
 }
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
-
-pub(crate) fn answer(outcome: Result<Outcome, CallError>) -> Value {
-    let outcome = outcome.unwrap_or_else(|error| panic!("{}", chain(&error)));
-    let document = outcome.document();
-    document
-        .unwrap_or_else(|| panic!("no answer: {outcome:?}"))
-        .value()
-        .clone()
-}
 
 /// The probe as a static program, built once.
 #[expect(clippy::disallowed_methods, reason = "the probe is compiled from C")]

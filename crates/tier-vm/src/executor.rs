@@ -81,19 +81,20 @@ struct Inner {
 }
 
 /// What machines are made with.
-struct Host {
-    artifacts: Artifacts,
-    cgroups: CgroupHost,
+pub(crate) struct Host {
+    pub(crate) artifacts: Artifacts,
+    pub(crate) cgroups: CgroupHost,
 }
 
 impl Host {
-    fn examine(config: &VmConfig) -> Result<Self, Unavailable> {
+    /// `installed` is the data directory that Firecracker and all that belongs to it are in.
+    pub(crate) fn examine(installed: &Path) -> Result<Self, Unavailable> {
         let unavailable = |reason: String, fix: &str| Unavailable {
             reason,
             fix: fix.to_owned(),
         };
         // First, because it takes no time, and on most hosts is the answer.
-        let artifacts = Artifacts::open(&config.installed).map_err(|error| {
+        let artifacts = Artifacts::open(installed).map_err(|error| {
             unavailable(
                 axo_core::chain(&error),
                 "as root: axocoatl microvm setup --help",
@@ -113,7 +114,7 @@ impl VmExecutor {
     pub fn new(config: VmConfig) -> Self {
         Self {
             inner: Arc::new(Inner {
-                host: Host::examine(&config),
+                host: Host::examine(&config.installed),
                 tools: ContainedTools::new(config.images.clone(), config.trusted_images.clone()),
                 snapshots: Snapshots::beneath(&config.data),
                 permits: Semaphore::new(config.concurrency.max(1) as usize),

@@ -48,6 +48,7 @@ pub mod kvm;
 mod lock;
 pub mod machine;
 mod places;
+pub mod sessions;
 pub mod setup;
 mod sizes;
 mod snapshots;

@@ -6,6 +6,10 @@
 //! programs; no set-user-ID or set-group-ID bit can be set, which in a writable mount would outlive
 //! the sandbox on the host; and what ends a container with its runner cannot be undone. Whatever is
 //! not allowed fails with `EPERM`.
+//!
+//! A session in a machine of its own has the same list, but for three things. Its agent needs `openat2`;
+//! what it writes is nowhere but in the machine, so that it may set the bits; and no process of it but
+//! the agent could undo that the agent ends with its runner.
 
 mod allowed;
 
@@ -43,29 +47,49 @@ pub(crate) struct SeccompError {
     source: seccompiler::BackendError,
 }
 
-/// The filters, in the order they are installed, packed for the runner. Compiled once.
+/// What the filters are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Tool,
+    /// One in a machine of its own.
+    Session,
+}
+
+/// The filters of a tool, in the order they are installed, packed for the runner. Compiled once.
 pub(crate) fn filters() -> Result<&'static [Vec<u64>], SeccompError> {
     static FILTERS: OnceLock<Vec<Vec<u64>>> = OnceLock::new();
     if let Some(filters) = FILTERS.get() {
         return Ok(filters);
     }
-    let compiled = compile().map_err(|source| SeccompError {
+    let compiled = packed(Purpose::Tool)?;
+    Ok(FILTERS.get_or_init(|| compiled))
+}
+
+/// Those of a session in a machine of its own.
+pub(crate) fn session_filters() -> Result<Vec<Vec<u64>>, SeccompError> {
+    packed(Purpose::Session)
+}
+
+fn packed(purpose: Purpose) -> Result<Vec<Vec<u64>>, SeccompError> {
+    let compiled = compile(purpose).map_err(|source| SeccompError {
         arch: std::env::consts::ARCH,
         source,
     })?;
-    Ok(FILTERS.get_or_init(|| compiled.iter().map(pack).collect()))
+    Ok(compiled.iter().map(pack).collect())
 }
 
-fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
+fn compile(purpose: Purpose) -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let of_session = purpose == Purpose::Session;
     // The kernel answers with the sternest of all filters, so clone3, which the second allows, ends
     // here. Its flags are in memory, where no filter can see them; without it libraries use clone.
+    let mut absent = BTreeMap::from([(allowed::CLONE3, Vec::new())]);
+    if !of_session {
+        // The same holds for openat2 and the mode of what it makes.
+        absent.insert(allowed::OPENAT2, Vec::new());
+    }
     let no_clone3 = SeccompFilter::new(
-        BTreeMap::from([
-            (allowed::CLONE3, Vec::new()),
-            // The same holds for openat2 and the mode of what it makes.
-            (allowed::OPENAT2, Vec::new()),
-        ]),
+        absent,
         SeccompAction::Allow,
         SeccompAction::Errno(ENOSYS),
         arch,
@@ -76,16 +100,17 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
         .collect();
     rules.insert(allowed::CLONE3, Vec::new());
     rules.insert(allowed::OPENAT2, Vec::new());
-    rules.insert(
-        allowed::PRCTL,
-        vec![first_argument(SeccompCmpOp::Ne, PR_SET_PDEATHSIG)?],
-    );
+    // No rule is no condition.
+    let unless_of_session = |rule: Vec<SeccompRule>| if of_session { Vec::new() } else { rule };
+    let keeps_death_signal = vec![first_argument(SeccompCmpOp::Ne, PR_SET_PDEATHSIG)?];
+    rules.insert(allowed::PRCTL, unless_of_session(keeps_death_signal));
     for (call, mode) in allowed::SETS_MODE {
-        rules.insert(*call, vec![no_set_id_bits(*mode)?]);
+        rules.insert(*call, unless_of_session(vec![no_set_id_bits(*mode)?]));
     }
     for (call, flags, mode) in allowed::OPENS {
         let makes_nothing = condition(*flags, SeccompCmpOp::MaskedEq(O_CREAT_OR_TMPFILE), 0)?;
-        rules.insert(*call, vec![makes_nothing, no_set_id_bits(*mode)?]);
+        let rule = vec![makes_nothing, no_set_id_bits(*mode)?];
+        rules.insert(*call, unless_of_session(rule));
     }
     rules.insert(
         allowed::CLONE,
@@ -183,9 +208,10 @@ mod tests {
 
     #[test]
     fn the_filters_compile_and_fit_in_a_message() {
-        let filters = filters().unwrap();
-        assert_eq!(filters.len(), 2);
-        // 4096 instructions are the kernel's limit for one filter.
-        assert!(filters.iter().all(|filter| filter.len() < 4096));
+        for filters in [filters().unwrap(), &session_filters().unwrap()] {
+            assert_eq!(filters.len(), 2);
+            // 4096 instructions are the kernel's limit for one filter.
+            assert!(filters.iter().all(|filter| filter.len() < 4096));
+        }
     }
 }

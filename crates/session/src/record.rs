@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Network, Profile, PublishedPort, SessionSpec};
+use crate::spec::{Network, Profile, PublishedPort, SessionSpec, SessionTier};
 use crate::{SessionId, SessionName, State, Transport};
 
 /// The generation of records. A change that an older version cannot read raises it.
@@ -33,7 +33,10 @@ pub struct Record {
     pub image: String,
     /// What that was: the digest of its manifest.
     pub image_digest: String,
-    /// Mounted at its own path.
+    /// What it lives in.
+    #[serde(default)]
+    pub tier: SessionTier,
+    /// Mounted at its own path; in a machine, copied there.
     pub directory: Option<PathBuf>,
     /// How much its processes may do.
     pub profile: Profile,
@@ -107,6 +110,7 @@ impl Record {
             working_directory: directory
                 .or(image.working_directory)
                 .unwrap_or_else(|| "/".to_owned()),
+            tier: spec.tier,
             directory: spec.directory.clone(),
             profile: spec.profile,
             network: spec.network,

@@ -13,8 +13,9 @@ use crate::directory::Identity;
 use crate::lifecycle::{self, Lifecycle};
 use crate::means::Means;
 use crate::record::Record;
+use crate::sync::{SyncOptions, Synced};
 use crate::table::Turn;
-use crate::{AgentError, SessionError, State};
+use crate::{AgentError, SessionError, State, sync};
 
 /// How long to wait for somebody else who moves the session, and how often to look.
 const TURN: Duration = Duration::from_secs(150);
@@ -116,6 +117,21 @@ impl Session {
             }
             tokio::time::sleep(GLANCE).await;
         }
+    }
+
+    /// Brings its copy of the directory back to this host: see [`SyncOptions`]. What only this host has
+    /// changed stays. Nothing is written unless everything came out of the session. With a dry run,
+    /// says what is not on this host yet.
+    ///
+    /// # Errors
+    /// [`SessionError::Sync`].
+    pub async fn sync(&self, options: SyncOptions) -> Result<Synced, SessionError> {
+        // While we have it, nobody else does this, or ends the session.
+        let turn = self.turn().await?;
+        let agent = self.agent()?;
+        let synced = sync::back(&agent, &self.means.table, &self.record(), options).await;
+        drop(turn);
+        Ok(synced?)
     }
 
     /// Its agent, which everything below goes through.

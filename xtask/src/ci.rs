@@ -89,7 +89,10 @@ fn lints(shell: &Shell) -> Result<()> {
             "--release",
         ])
         // Nothing of the workspace asks for them but the build of the helpers, and a host with KVM.
-        .args(["--features", "axo-runner/supervisor,axo-tier-vm/kvm-tests"])
+        .args([
+            "--features",
+            "axo-runner/supervisor,axo-session/kvm-tests,axo-tier-vm/kvm-tests",
+        ])
         .args(["--", "-D", "warnings"])
         .run()
 }

@@ -1,6 +1,6 @@
 //! What this host cannot show, in `vmhost`: the conformance cases of tier oci on pure cgroup v2 as root,
 //! as an ordinary user, and under systemd's cgroup driver; those of tier microvm, and its own tests, with
-//! a KVM that runs guests; sessions of an ordinary user.
+//! a KVM that runs guests; sessions of an ordinary user, and in machines.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -54,6 +54,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         sessions: sessions(shell, &shared)?,
         machines: machines(shell, &shared)?,
         machine_tests: machine_tests(shell, &shared)?,
+        machine_sessions: machine_sessions(shell, &shared)?,
         guest_init: guest_init(shell, &shared)?,
         probe: probe(shell, &shared)?,
         shared,
@@ -77,6 +78,13 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         &["--test-threads", "1"],
     );
     note("the tests of tier microvm".into(), result);
+    say("\n== sessions on tier microvm");
+    let result = guest.run(
+        &ONE_PROCESSOR,
+        &guest.machine_sessions,
+        &["--test-threads", "1"],
+    );
+    note("sessions on tier microvm".into(), result);
     say("\n== conformance of tier microvm");
     let result = guest.run(
         &ONE_PROCESSOR,
@@ -104,6 +112,7 @@ struct Guest<'a> {
     /// A data directory in which tier microvm is set up.
     machines: PathBuf,
     machine_tests: PathBuf,
+    machine_sessions: PathBuf,
     guest_init: PathBuf,
     probe: PathBuf,
     shared: TempDir,
@@ -169,6 +178,12 @@ fn sessions(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
 fn machine_tests(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
     let program = test_program(shell, "vm", &["--features", "axo-tier-vm/kvm-tests"])?;
     share(&program, shared, "vm")
+}
+
+/// The tests of sessions that live in machines.
+fn machine_sessions(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
+    let program = test_program(shell, "machines", &["--features", "axo-session/kvm-tests"])?;
+    share(&program, shared, "machine-sessions")
 }
 
 /// What their guests run: the host in the machine has no compiler.

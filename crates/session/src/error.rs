@@ -94,6 +94,26 @@ pub enum SessionError {
     /// Its directory was not copied back.
     #[error(transparent)]
     Sync(#[from] SyncError),
+    /// It would take along what is nowhere else.
+    #[error(
+        "session {called} has {count} changes of its directory that are not on this host; `axocoatl session sync {called}` brings them back, --discard gives them up"
+    )]
+    NotBroughtBack {
+        /// Which one.
+        called: String,
+        /// How many files, directories and links.
+        count: usize,
+    },
+    /// It might.
+    #[error(
+        "whether session {called} has changes of its directory that are not on this host cannot be told; --discard gives them up"
+    )]
+    NotKnown {
+        /// Which one.
+        called: String,
+        /// Why.
+        source: Box<SessionError>,
+    },
     /// Podman does not do what it should.
     #[error(transparent)]
     Podman(#[from] PodmanError),

@@ -15,7 +15,7 @@ use crate::means::Means;
 use crate::record::Record;
 use crate::sync::{SyncOptions, Synced};
 use crate::table::Turn;
-use crate::{AgentError, SessionError, State, sync};
+use crate::{AgentError, SessionError, SessionTier, State, sync};
 
 /// How long to wait for somebody else who moves the session, and how often to look.
 const TURN: Duration = Duration::from_secs(150);
@@ -132,6 +132,37 @@ impl Session {
         let synced = sync::back(&agent, &self.means.table, &self.record(), options).await;
         drop(turn);
         Ok(synced?)
+    }
+
+    /// Whether everything that it made of its copy of a directory is on this host; one that has none, or
+    /// does not run, has nothing to bring back.
+    ///
+    /// # Errors
+    /// [`SessionError::NotBroughtBack`], and why it cannot be told.
+    pub async fn check_brought_back(&self) -> Result<(), SessionError> {
+        let record = self.record();
+        let copied = record.tier == SessionTier::MicroVm && record.directory.is_some();
+        if !copied || record.state != State::Ready {
+            return Ok(());
+        }
+        let options = SyncOptions {
+            delete: false,
+            force: true,
+            dry_run: true,
+        };
+        let not_known = |error: SessionError| SessionError::NotKnown {
+            called: record.called().to_owned(),
+            source: Box::new(error),
+        };
+        let synced = self.sync(options).await.map_err(not_known)?;
+        // What was only removed is on this host still.
+        match synced.written.len() {
+            0 => Ok(()),
+            count => Err(SessionError::NotBroughtBack {
+                called: record.called().to_owned(),
+                count,
+            }),
+        }
     }
 
     /// Its agent, which everything below goes through.

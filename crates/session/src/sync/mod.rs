@@ -15,6 +15,8 @@
 mod apply;
 mod plan;
 mod seen;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -101,6 +103,11 @@ pub enum SyncError {
         /// How many.
         count: usize,
     },
+    /// Directories of this host that the session has something else in the place of.
+    #[error(
+        "directories of this host in whose place the session has something else: {}; nothing was written: --delete removes them", list(.0)
+    )]
+    InTheWay(Vec<PathBuf>),
     /// A copy failed.
     #[error("bringing the directory back")]
     Copy(#[from] CopyError),
@@ -129,6 +136,10 @@ fn list(paths: &[PathBuf]) -> String {
         .map(|path| path.display().to_string())
         .collect();
     shown.join(", ")
+}
+
+fn first(paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    paths.into_iter().take(NAMED).collect()
 }
 
 fn more(shown: usize, count: usize) -> String {
@@ -235,10 +246,13 @@ pub(crate) async fn back(
         let ours = opened(&stage.tree())?;
         let (session, host) = (Tree::of(&ours)?, Tree::of(&top)?);
         let plan = Plan::make(&seen, (&ours, &session), (&top, &host), options.delete)?;
+        if !plan.in_the_way.is_empty() {
+            return Err(SyncError::InTheWay(first(plan.in_the_way)));
+        }
         if !plan.both.is_empty() && !options.force {
             return Err(SyncError::Both {
                 count: plan.both.len(),
-                paths: plan.both.into_iter().take(NAMED).collect(),
+                paths: first(plan.both),
             });
         }
         if !options.dry_run {

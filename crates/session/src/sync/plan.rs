@@ -13,12 +13,14 @@ pub(super) struct Plan {
     pub(super) write: Vec<PathBuf>,
     /// To be removed.
     pub(super) remove: Vec<PathBuf>,
-    /// Removed in the session, or something else there, and left here.
+    /// Removed in the session, and left here.
     pub(super) left: Vec<PathBuf>,
     /// The same on both sides by now.
     pub(super) same: Vec<PathBuf>,
     /// Changed on both sides.
     pub(super) both: Vec<PathBuf>,
+    /// Directories here, which the session has something else in the place of.
+    pub(super) in_the_way: Vec<PathBuf>,
 }
 
 /// An open directory, and what is in it.
@@ -58,7 +60,7 @@ impl Plan {
             let in_the_way =
                 now.is_some_and(|now| now.kind == Kind::Directory && entry.kind != Kind::Directory);
             if in_the_way && !delete {
-                plan.left.push(path.clone());
+                plan.in_the_way.push(path.clone());
                 continue;
             }
             if !is_untouched(now, before.map(|(before, _)| before)) {

@@ -181,6 +181,15 @@ fn room(error: &CopyError) -> &'static str {
 }
 
 impl SessionError {
+    /// Whether this host has not what the session was to live in. Nothing stands in for it.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        let Self::Machine(error) = self else {
+            return false;
+        };
+        matches!(**error, SessionMachineError::Unavailable { .. })
+    }
+
     pub(crate) fn disk(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Disk {
             doing,

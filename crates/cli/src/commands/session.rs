@@ -128,6 +128,7 @@ impl From<&SessionError> for Exit {
             SessionError::NotFound(_) | SessionError::ForeignImage(_) => Self::NotFound,
             SessionError::Ambiguous(_) => Self::CommandLine,
             SessionError::Refused(_) => Self::Refused,
+            error if error.is_unavailable() => Self::Refused,
             SessionError::Image { source, .. } => Self::from(&**source),
             // As a shell has it.
             SessionError::Agent(AgentError::Request(_)) => Self::CommandLine,

@@ -84,6 +84,8 @@ pub struct Prepare {
     /// Whether a listening socket comes with it, after the root file system: the program's descriptor
     /// [`Prepare::LISTENER`]. Its standard input is then empty, and `/axocoatl` not for its documents.
     pub listener: bool,
+    /// Whether its loopback interface is up. It has no other.
+    pub loopback: bool,
     /// Room for the input, in bytes.
     pub input_bytes: u64,
     /// Most open descriptors of a process (`RLIMIT_NOFILE`).

@@ -127,6 +127,7 @@ impl ContainedTool {
             },
             root: RootAccess::ReadOnly,
             listener: false,
+            loopback: false,
             input_bytes: MAX_INPUT_BYTES as u64,
             files: limits.files,
             mount_points: tool::mount_points(targets.iter().map(|(target, _)| *target)),

@@ -68,6 +68,7 @@ impl ContainedSession<'_> {
                 false => RootAccess::ReadOnly,
             },
             listener: true,
+            loopback: true,
             input_bytes: INPUT_BYTES,
             files: limits.files,
             mount_points: tool::mount_points(targets.filter(|target| *target != "/dev/shm")),

@@ -196,6 +196,7 @@ impl Inner {
             },
             root: RootAccess::ReadOnly,
             listener: false,
+            loopback: false,
             input_bytes: MAX_INPUT_BYTES as u64,
             files: wanted.limits.files,
             mount_points: tool::mount_points(targets.iter().map(|(target, _)| *target)),

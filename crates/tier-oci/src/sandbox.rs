@@ -250,6 +250,7 @@ mod tests {
                 },
                 root: RootAccess::ReadOnly,
                 listener: false,
+                loopback: false,
                 input_bytes: 1 << 10,
                 files: 100,
                 mount_points: Vec::new(),

@@ -173,6 +173,7 @@ pub(crate) fn prepare(id: &str, binds: &[&str]) -> Prepare {
         },
         root: RootAccess::ReadOnly,
         listener: false,
+        loopback: false,
         input_bytes: 1 << 20,
         files: 64,
         mount_points: points.iter().chain(binds).map(|&p| p.to_owned()).collect(),

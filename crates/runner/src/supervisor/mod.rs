@@ -16,6 +16,7 @@ mod deadline;
 mod descriptors;
 mod fork;
 mod launch;
+mod loopback;
 mod machine;
 mod mounts;
 mod namespace;
@@ -188,6 +189,9 @@ impl Sandbox {
         };
         let container = Created::create(&prepare, &staged, &users, cgroup, streams, engine)?;
         cgroup.joined_by(container.pid(), &prepare.id)?;
+        if prepare.loopback {
+            loopback::bring_up(container.pid())?;
+        }
         Ok(Self {
             _mounts: container.mounts(),
             staged,

@@ -63,6 +63,12 @@ async fn everything_of_sessions_works_over_vsock_and_for_the_next_process() {
     }
     let interfaces = sh(&session, "ls /sys/class/net").await;
     assert_eq!(interfaces, "lo");
+    // Its loopback works, and nothing is behind it.
+    let script =
+        "(echo over | nc -l -s 127.0.0.1 -p 8080 &); sleep 1; nc 127.0.0.1 8080 < /dev/null";
+    assert_eq!(sh(&session, script).await, "over");
+    let (status, _) = try_sh(&session, "nc -w 1 192.0.2.1 80 < /dev/null").await;
+    assert_ne!(status, Status::Code(0));
     // More than its scratch space has does not fit.
     let (status, _) = try_sh(
         &session,

@@ -162,3 +162,25 @@ fn now() -> u64 {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_before_there_were_machines_is_one_of_podman() {
+        let mut spec = SessionSpec::new("image");
+        spec.tier = SessionTier::MicroVm;
+        let facts = ImageFacts {
+            digest: "sha256:0".into(),
+            environment: BTreeMap::new(),
+            working_directory: None,
+        };
+        let record = Record::new(SessionId::random(), &spec, facts, Transport::Socket);
+        let mut kept = serde_json::to_value(&record).unwrap();
+        assert_eq!(kept["tier"], "microvm");
+        kept.as_object_mut().unwrap().remove("tier");
+        let read: Record = serde_json::from_value(kept).unwrap();
+        assert_eq!(read.tier, SessionTier::Podman);
+    }
+}

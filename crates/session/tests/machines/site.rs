@@ -96,9 +96,15 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // A test that failed leaves no machine.
+        // A test that failed leaves the next one no machine.
         for runner in named("axo-runner") {
             kill(runner);
+        }
+        for cgroup in cgroups() {
+            // The kernel keeps it busy for a moment.
+            while cgroup.exists() && std::fs::remove_dir(&cgroup).is_err() {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
         }
     }
 }

@@ -90,7 +90,7 @@ fn lints(shell: &Shell) -> Result<()> {
         ])
         // Nothing of the workspace asks for them but the build of the helpers, and a host with KVM.
         .args(["--features"])
-        .arg("axo-runner/supervisor,axo-tier-vm/kvm-tests,axo-testkit/kvm-tests")
+        .arg("axo-runner/supervisor,axo-session/kvm-tests,axo-tier-vm/kvm-tests,axo-testkit/kvm-tests")
         .args(["--", "-D", "warnings"])
         .run()
 }

@@ -1,6 +1,6 @@
 //! What this host cannot show, in `vmhost`: the conformance cases of tier oci on pure cgroup v2 as root,
 //! as an ordinary user, and under systemd's cgroup driver; those of tier microvm, and its own tests, with
-//! a KVM that runs guests; sessions of an ordinary user.
+//! a KVM that runs guests; sessions of an ordinary user, and in machines.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -54,6 +54,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     let machine_tests = [
         ("of its crate", machine_tests(shell, &guest.shared)?),
         ("as a whole", whole_tests(shell, &guest.shared)?),
+        ("of sessions", machine_sessions(shell, &guest.shared)?),
     ];
     let mut failed = Vec::new();
     let mut note = |name: String, result: Result<()>| {
@@ -250,6 +251,12 @@ fn machine_tests(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
 fn whole_tests(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
     let program = test_program(shell, "microvm", &["--features", "axo-testkit/kvm-tests"])?;
     share(&program, shared, "microvm")
+}
+
+/// The tests of sessions that live in machines.
+fn machine_sessions(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
+    let program = test_program(shell, "machines", &["--features", "axo-session/kvm-tests"])?;
+    share(&program, shared, "machine-sessions")
 }
 
 /// What their guests run: the host in the machine has no compiler.

@@ -94,6 +94,9 @@ async fn carry_out(
             return Ok(());
         }
         Request::PrepareTool(wanted) => return tool::prepare(agent, wanted, reader, writer).await,
+        Request::PrepareSession(wanted) => {
+            return tool::prepare_session(agent, wanted, reader, writer).await;
+        }
         Request::RunTool(wanted) => return tool::run(agent, wanted, reader, writer).await,
         Request::Renew(wanted) => {
             renew::renew(agent, &wanted)?;

@@ -55,14 +55,19 @@ impl Listener {
         // is none of a descriptor fails here first.
         let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
         fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
-        let listening =
-            socket_acceptconn(borrowed)? && socket_domain(borrowed)? == AddressFamily::UNIX;
-        if !listening {
-            let why = "no listening Unix socket";
+        let family = socket_domain(borrowed)?;
+        let ours = [AddressFamily::UNIX, AddressFamily::VSOCK].contains(&family);
+        if !ours || !socket_acceptconn(borrowed)? {
+            let why = "no listening socket of Unix or vsock";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         // SAFETY: as above; it is open, and owned from here on.
-        Self::of(unsafe { OwnedFd::from_raw_fd(number) })
+        let socket = unsafe { OwnedFd::from_raw_fd(number) };
+        match family {
+            // In a session of a machine.
+            AddressFamily::VSOCK => Self::of_machine(socket),
+            _ => Self::of(socket),
+        }
     }
 
     /// One of vsock.

@@ -40,6 +40,9 @@ pub const MIN_RETAIN: u64 = 64 << 10;
 /// Longest message to the runner of a tool, in bytes: what it takes in one packet.
 pub const MAX_RUNNER_BYTES: usize = 160 << 10;
 
+/// Longest message to the runner about the program of a session, which is always the agent, in bytes.
+pub const MAX_SESSION_LAUNCH_BYTES: usize = 4096;
+
 /// Longest message of the runner about the end of a tool, in bytes.
 pub const MAX_EXITED_BYTES: usize = 4096;
 

@@ -42,4 +42,4 @@ pub use process::{
 };
 pub use reply::{Code, Disk, Failure, Metrics, Reply};
 pub use request::Request;
-pub use tool::{PrepareTool, Renew, RunTool, Stopped, ToolEnded};
+pub use tool::{PrepareSession, PrepareTool, Renew, RunTool, Stopped, ToolEnded};

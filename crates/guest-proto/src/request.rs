@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::files::{self, List, MakeDirectory, MakeLink, Move, Place, Read, Write};
 use crate::message::{Message, path};
 use crate::process::signal;
-use crate::{Attach, Kind, PrepareTool, ProcessId, ProtocolError, Renew, RunTool, Size, Start};
+use crate::{
+    Attach, Kind, PrepareSession, PrepareTool, ProcessId, ProtocolError, Renew, RunTool, Size,
+    Start,
+};
 
 /// One operation: the whole of a connection. Each says with which replies it goes well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +97,8 @@ pub enum Request {
     RunTool(RunTool),
     /// `Done`. Refused where the agent is not the first process of a machine.
     Renew(Renew),
+    /// `Done`: its agent runs. Refused as `Renew` and `PrepareTool` are.
+    PrepareSession(PrepareSession),
 }
 
 impl Message for Request {
@@ -131,6 +136,7 @@ impl Message for Request {
             Self::PrepareTool(tool) => tool.check(),
             Self::RunTool(tool) => tool.check(),
             Self::Renew(renew) => renew.check(),
+            Self::PrepareSession(session) => session.check(),
         }
     }
 }

@@ -56,6 +56,31 @@ impl RunTool {
     }
 }
 
+/// A session's container, to be made and started in a machine: a place for one, as for a tool. Its
+/// program is this agent again, which serves on vsock at [`Self::PORT`]; when it ends, the machine does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrepareSession {
+    /// JSON of the runner's `Prepare`, whose root is the machine's image, whose one bind is the directory
+    /// of the agent, called `agent`, and which takes a listening socket.
+    pub prepare: Vec<u8>,
+    /// JSON of the runner's `Launch`.
+    pub launch: Vec<u8>,
+}
+
+impl PrepareSession {
+    /// Where the agent of a session is reached.
+    pub const PORT: u32 = 5001;
+
+    pub(crate) fn check(&self) -> Result<(), ProtocolError> {
+        at_most("prepare", self.prepare.len(), bounds::MAX_RUNNER_BYTES)?;
+        at_most(
+            "launch",
+            self.launch.len(),
+            bounds::MAX_SESSION_LAUNCH_BYTES,
+        )
+    }
+}
+
 /// How a tool ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolEnded {

@@ -7,8 +7,8 @@ use axo_guest_proto::files::{
 };
 use axo_guest_proto::{
     Attach, Code, Disk, Exited, Failure, Frame, GENERATION, Hello, Kind, Lifetime, Limits, Message,
-    Metrics, Position, PrepareTool, ProcessId, ProcessInfo, Renew, Reply, Request, RunTool, Size,
-    Start, State, Status, Steering, Stopped, ToolEnded, Usage, User, bounds, encode,
+    Metrics, Position, PrepareSession, PrepareTool, ProcessId, ProcessInfo, Renew, Reply, Request,
+    RunTool, Size, Start, State, Status, Steering, Stopped, ToolEnded, Usage, User, bounds, encode,
 };
 use proptest::prelude::*;
 
@@ -68,12 +68,21 @@ fn a_tool_that_is_too_large_and_a_seed_that_is_not_of_64_bytes_are_refused() {
         output_limit: 0,
         wall_millis: 0,
     };
+    let session = |prepare, launch| {
+        Request::PrepareSession(PrepareSession {
+            prepare: vec![b' '; prepare],
+            launch: vec![b' '; launch],
+        })
+    };
     let most = bounds::MAX_RUNNER_BYTES;
     for (request, passes) in [
         (Request::PrepareTool(prepare(most)), true),
         (Request::PrepareTool(prepare(most + 1)), false),
         (Request::RunTool(run(most)), true),
         (Request::RunTool(run(most + 1)), false),
+        (session(most, 4096), true),
+        (session(most + 1, 0), false),
+        (session(0, 4097), false),
         (Request::Renew(renew(64)), true),
         (Request::Renew(renew(63)), false),
         (Request::Renew(renew(65)), false),
@@ -230,6 +239,7 @@ fn request_name(request: &Request) -> &'static str {
         Request::PrepareTool(_) => "PrepareTool",
         Request::RunTool(_) => "RunTool",
         Request::Renew(_) => "Renew",
+        Request::PrepareSession(_) => "PrepareSession",
     }
 }
 
@@ -396,6 +406,10 @@ fn requests() -> Vec<(String, Request)> {
                 wall_millis: 10_000,
             }),
             Request::Renew(renew(Renew::SEED_BYTES)),
+            Request::PrepareSession(PrepareSession {
+                prepare: b"{}".to_vec(),
+                launch: b"{}".to_vec(),
+            }),
         ]
         .map(plain),
     );

@@ -32,7 +32,8 @@ pub use axo_session::{
     AdmittedSession, AgentError, Collected, Damaged, Devcontainer, DevcontainerError, Finished,
     Network, Profile, PublishedPort, Record, RecordedLimits, Refused, RefusedReason, Session,
     SessionConfig, SessionError, SessionId, SessionLimits, SessionName, SessionNameError,
-    SessionSpec, Sessions, SpecError, State, Transport, admit,
+    SessionSpec, SessionTier, Sessions, SpecError, State, SyncError, SyncOptions, Synced,
+    Transport, admit,
 };
 
 use crate::{Places, Policy};

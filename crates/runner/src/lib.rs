@@ -22,6 +22,15 @@
 //!        ─(closes)──▶              whatever there is of it ends, at any time
 //! ```
 //!
+//! One that may be kept outlives its engine from the time that this says so:
+//!
+//! ```text
+//! engine ──Keep─────▶ runner       now the machine's keeper, which listens on a socket of its own
+//!        ◀─Kept─────
+//!        ─(closes)──▶              and the machine goes on
+//! anyone ──Ask──────▶              for the jail's root, or its end
+//! ```
+//!
 //! This library is the protocol, which both sides link. The supervisor itself is the binary.
 #![warn(missing_docs)]
 
@@ -32,10 +41,13 @@ mod protocol;
 mod stage;
 
 pub use kvm::{KvmFault, TRY_KVM};
-pub use machine::{API_SOCKET, JAILER_DONE, JailFile, MachineEnded, PrepareMachine};
+pub use machine::{
+    API_SOCKET, Account, Ask, EndedBy, JAILER_DONE, JailFile, Keep, MachineEnded, PrepareMachine,
+    Told,
+};
 pub use packet::{MAX_DESCRIPTORS, MAX_PACKET_BYTES, PacketError, receive, send};
 pub use protocol::{
     Bind, Cgroup, CgroupDirectory, CgroupSetting, Exited, Fault, IdMap, IdRange, LEFT_SOMETHING,
-    Launch, OutputFound, Prepare, Reply, Request, Scratch, Status, Users,
+    Launch, OutputFound, Prepare, Reply, Request, RootAccess, Scratch, Status, Users,
 };
 pub use stage::Stage;

@@ -18,6 +18,8 @@ pub enum Request {
     Start(Launch),
     /// End it.
     Kill,
+    /// Let a machine that may be kept go on without us.
+    Keep,
 }
 
 /// From the runner.
@@ -32,6 +34,8 @@ pub enum Reply {
     /// The machine's jailer was started. With it comes the root directory of the jail, opened with
     /// `O_PATH`. It has the API's socket as soon as Firecracker listens.
     MachineRuns,
+    /// It goes on whatever becomes of the engine.
+    Kept,
     /// The machine has ended.
     MachineEnded(MachineEnded),
     /// It could not be done; the runner removes what there is and ends.
@@ -75,6 +79,13 @@ pub struct Prepare {
     pub cgroup: Cgroup,
     /// What the tool may write.
     pub scratch: Scratch,
+    /// Whether its root file system can be written.
+    pub root: RootAccess,
+    /// Whether a listening socket comes with it, after the root file system: the program's descriptor
+    /// [`Prepare::LISTENER`]. Its standard input is then empty, and `/axocoatl` not for its documents.
+    pub listener: bool,
+    /// Whether its loopback interface is up. It has no other.
+    pub loopback: bool,
     /// Room for the input, in bytes.
     pub input_bytes: u64,
     /// Most open descriptors of a process (`RLIMIT_NOFILE`).
@@ -83,6 +94,20 @@ pub struct Prepare {
     pub mount_points: Vec<String>,
     /// Host directories granted.
     pub binds: Vec<Bind>,
+}
+
+impl Prepare {
+    /// The number of the listening socket that a program may be given.
+    pub const LISTENER: i32 = 3;
+}
+
+/// What may become of a root file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootAccess {
+    /// Nothing.
+    ReadOnly,
+    /// What is written goes to [`Prepare::scratch`], and is gone with the container.
+    Scratch,
 }
 
 /// One contiguous range of ids in a user namespace.

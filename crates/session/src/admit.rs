@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use axo_core::{LimitKind, Limits, Policy, Size};
 
 use crate::directory::{self, Identity};
-use crate::spec::{Network, SessionLimits, SessionSpec};
+use crate::spec::{Network, SessionLimits, SessionSpec, SessionTier};
 
 /// A session the policy allows. Only [`admit`] makes one, and only such a session is started.
 #[derive(Clone, PartialEq, Debug)]
@@ -61,6 +61,8 @@ pub enum RefusedReason {
     EnvironmentTooLarge(usize),
     /// The network, and the policy does not grant it.
     Network,
+    /// A network or ports, and a machine that has no network device.
+    NoDevice,
     /// Ports, and no network to publish them from.
     PortsWithoutNetwork,
     /// Two of its ports are the same port of this host.
@@ -214,6 +216,13 @@ fn key(kind: LimitKind) -> &'static str {
 }
 
 fn network(spec: &SessionSpec, policy: &Policy) -> Result<(), Refused> {
+    let has_network = spec.network != Network::None || !spec.ports.is_empty();
+    if spec.tier == SessionTier::MicroVm && has_network {
+        return Err(Refused {
+            reason: RefusedReason::NoDevice,
+            fix: "leave network and ports out, or make the session on tier podman".to_owned(),
+        });
+    }
     if spec.network == Network::Bridge && !policy.sessions.bridge {
         return Err(Refused {
             reason: RefusedReason::Network,
@@ -306,6 +315,7 @@ impl fmt::Display for RefusedReason {
                 )
             }
             Self::Network => f.write_str("the policy does not grant sessions a network"),
+            Self::NoDevice => f.write_str("a machine has no network device"),
             Self::PortsWithoutNetwork => f.write_str("it publishes ports and has no network"),
             Self::SamePort(port) => write!(f, "port {port} of this host is published twice"),
             Self::Setup => {
@@ -351,6 +361,24 @@ mod tests {
             refused(|s| s.ports.push(port)),
             Some(RefusedReason::PortsWithoutNetwork)
         );
+    }
+
+    #[test]
+    fn no_policy_gives_a_machine_a_network() {
+        let mut policy = Policy::default();
+        policy.sessions.bridge = true;
+        let mut spec = SessionSpec::new("image");
+        spec.tier = SessionTier::MicroVm;
+        assert!(admit(spec.clone(), &policy).is_ok());
+        spec.network = Network::Bridge;
+        let refused = |spec| admit(spec, &policy).unwrap_err().reason;
+        assert_eq!(refused(spec.clone()), RefusedReason::NoDevice);
+        spec.network = Network::None;
+        spec.ports.push(PublishedPort {
+            host: 80,
+            session: 80,
+        });
+        assert_eq!(refused(spec), RefusedReason::NoDevice);
     }
 
     #[test]

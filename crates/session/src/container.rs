@@ -28,7 +28,7 @@ const SOCKET_DIRECTORY: &str = "/axocoatl/run";
 /// The socket there.
 const NAMED_SOCKET: &str = "/axocoatl/run/agent.sock";
 /// What package managers need: to own files, and to become the users their parts run as.
-const DEV_CAPABILITIES: [&str; 8] = [
+pub(crate) const DEV_CAPABILITIES: [&str; 8] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "FOWNER",
@@ -40,7 +40,7 @@ const DEV_CAPABILITIES: [&str; 8] = [
 ];
 
 /// How long after the total time an agent may still be ending what runs: its own grace, and more.
-const AGENTS_END: u64 = 10;
+pub(crate) const AGENTS_END: u64 = 10;
 
 /// How long podman may take to make or remove a container. It waits for its storage's lock.
 const MAKE: Duration = Duration::from_secs(120);

@@ -5,8 +5,13 @@ use std::path::{Path, PathBuf};
 
 use axo_image::ImageError;
 
-use crate::agent::AgentError;
+use axo_tier_vm::machine::KeeperError;
+use axo_tier_vm::sessions::SessionMachineError;
+
+use crate::agent::proto::Code;
+use crate::agent::{AgentError, CopyError};
 use crate::podman::PodmanError;
+use crate::sync::SyncError;
 use crate::{Refused, SessionId, State};
 
 /// Why something was not done with a session.
@@ -70,6 +75,45 @@ pub enum SessionError {
          `axocoatl image pull` or `axocoatl image import` brings it"
     )]
     ForeignImage(String),
+    /// It has no machine.
+    #[error("the session\'s machine")]
+    Machine(#[from] Box<SessionMachineError>),
+    /// Its machine's keeper does not do what it should.
+    #[error(
+        "ending the session\'s machine; try it again, or end its runner, which is called axo-runner"
+    )]
+    Keeper(#[from] KeeperError),
+    /// Its directory was not copied into it.
+    #[error("copying {} into the session{}", .path.display(), room(.source))]
+    Bring {
+        /// On this host, and in the session.
+        path: PathBuf,
+        /// Why.
+        source: Box<CopyError>,
+    },
+    /// Its directory was not copied back.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    /// It would take along what is nowhere else.
+    #[error(
+        "session {called} has {count} changes of its directory that are not on this host; `axocoatl session sync {called}` brings them back, --discard gives them up"
+    )]
+    NotBroughtBack {
+        /// Which one.
+        called: String,
+        /// How many files, directories and links.
+        count: usize,
+    },
+    /// It might.
+    #[error(
+        "whether session {called} has changes of its directory that are not on this host cannot be told; --discard gives them up"
+    )]
+    NotKnown {
+        /// Which one.
+        called: String,
+        /// Why.
+        source: Box<SessionError>,
+    },
     /// Podman does not do what it should.
     #[error(transparent)]
     Podman(#[from] PodmanError),
@@ -126,7 +170,26 @@ pub enum SessionError {
     },
 }
 
+/// What would help where a copy did not fit.
+fn room(error: &CopyError) -> &'static str {
+    match error {
+        CopyError::Session { source, .. } if source.code() == Some(Code::NoSpace) => {
+            ", where it has no more room than --scratch says: give it more, or a smaller directory"
+        }
+        _ => "",
+    }
+}
+
 impl SessionError {
+    /// Whether this host has not what the session was to live in. Nothing stands in for it.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        let Self::Machine(error) = self else {
+            return false;
+        };
+        matches!(**error, SessionMachineError::Unavailable { .. })
+    }
+
     pub(crate) fn disk(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Disk {
             doing,

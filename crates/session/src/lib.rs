@@ -5,7 +5,8 @@
 //! SessionSpec ──admit(policy)──▶ AdmittedSession
 //!   └─ Sessions::create           image, record, then:
 //!        └─ Lifecycle             one task owns each session's life (states: see [`State`])
-//!             └─ Containers       podman, as it was proved to work on this host
+//!             ├─ Containers       podman, as it was proved to work on this host
+//!             └─ machine            or a microVM, which its keeper keeps
 //! Session ──▶ Agent               every operation is one connection to the guest agent
 //! ```
 //!
@@ -20,9 +21,11 @@ mod container;
 mod devcontainer;
 mod directory;
 mod error;
+mod host;
 mod id;
 mod in_flight;
 mod lifecycle;
+mod machine;
 mod means;
 pub mod podman;
 mod record;
@@ -31,6 +34,7 @@ mod session;
 mod sessions;
 mod spec;
 mod state;
+mod sync;
 mod table;
 mod transport;
 
@@ -43,6 +47,9 @@ pub use means::{prove, repair};
 pub use record::{Record, RecordedLimits};
 pub use session::{Finished, Session};
 pub use sessions::{Collected, Damaged, SessionConfig, Sessions};
-pub use spec::{Network, Profile, PublishedPort, SessionLimits, SessionSpec, SpecError};
+pub use spec::{
+    Network, Profile, PublishedPort, SessionLimits, SessionSpec, SessionTier, SpecError,
+};
 pub use state::State;
+pub use sync::{SyncError, SyncOptions, Synced};
 pub use transport::Transport;

@@ -1,8 +1,6 @@
 //! One task owns a session's life in this process; everybody else asks it. Between processes, who
 //! moves a session to another state holds its turn (see [`crate::table`]).
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,14 +9,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::agent::{Agent, AgentError, Endpoint};
 use crate::container::Fate;
 use crate::directory::Identity;
+use crate::host::{SOCKET, SessionHost};
 use crate::means::Means;
 use crate::record::Record;
 use crate::table::Turn;
 use crate::transport::Crossing;
-use crate::{Refused, RefusedReason, SessionError, State, Transport};
+use crate::{Refused, RefusedReason, SessionError, SessionTier, State, Transport, sync};
 
-/// The name of an agent's socket in its directory.
-const SOCKET: &str = "agent.sock";
 /// How long a new agent may take to answer for the first time.
 const READY: Duration = Duration::from_secs(30);
 /// How long an agent may take over ending what runs, beyond the grace it was given.
@@ -70,12 +67,15 @@ struct Task {
 
 /// Where the agent of a session is reached.
 pub(crate) fn agent_of(means: &Means, record: &Record) -> Agent {
-    Agent::new(match record.transport {
-        Transport::Socket => Endpoint::Socket {
+    Agent::new(match (record.tier, record.transport) {
+        (SessionTier::MicroVm, _) => Endpoint::Machine(means.keeper(&record.id)),
+        (SessionTier::Podman, Transport::Socket) => Endpoint::Socket {
             directory: means.table.socket_directory(&record.id),
             name: SOCKET,
         },
-        Transport::Bridge => Endpoint::Bridge(Crossing::new(means.clone(), record.id.clone())),
+        (SessionTier::Podman, Transport::Bridge) => {
+            Endpoint::Bridge(Crossing::new(means.clone(), record.id.clone()))
+        }
     })
 }
 
@@ -196,6 +196,12 @@ impl Task {
         agent_of(&self.means, &self.record.borrow())
     }
 
+    /// What it lives in.
+    async fn host(&self) -> Result<SessionHost, SessionError> {
+        let tier = self.record.borrow().tier;
+        self.means.host(tier).await
+    }
+
     fn id(&self) -> crate::SessionId {
         self.record.borrow().id.clone()
     }
@@ -247,20 +253,15 @@ impl Task {
 
     async fn make(&self, rootfs: &Path, directory: Option<&Identity>) -> Result<(), SessionError> {
         let record = self.record.borrow().clone();
-        let socket = match record.transport {
-            Transport::Socket => Some(listen(&self.means.table.socket_directory(&record.id))?),
-            Transport::Bridge => None,
-        };
-        self.means
-            .containers()
-            .await?
-            .start(&record, rootfs, socket)
-            .await?;
+        self.host().await?.make(&record, rootfs).await?;
         self.hear_agent(&record).await?;
         // Nothing of the session has run yet.
-        match directory {
-            Some(directory) => self.compare(&record, directory).await,
-            None => Ok(()),
+        match (directory, record.tier) {
+            (None, _) => Ok(()),
+            (Some(directory), SessionTier::Podman) => self.compare(&record, directory).await,
+            (Some(directory), SessionTier::MicroVm) => {
+                sync::bring(&self.agent(), &self.means.table, &record, directory).await
+            }
         }
     }
 
@@ -300,9 +301,9 @@ impl Task {
                     return Err(error.into());
                 }
                 _ if started.elapsed() < READY
-                    && self.means.containers().await?.look(&record.id).await? == Fate::Running => {}
+                    && self.host().await?.look(&record.id).await? == Fate::Running => {}
                 _ => {
-                    let said = self.means.containers().await?.said(&record.id).await;
+                    let said = self.host().await?.said(&record.id).await;
                     return Err(SessionError::NotStarted {
                         id: record.id.clone(),
                         said,
@@ -336,10 +337,7 @@ impl Task {
             Transport::Bridge => matches!(hello, Err(AgentError::NoBridge(_))),
         };
         let answers = is_there(&hello);
-        match (
-            self.state(),
-            self.means.containers().await?.look(&self.id()).await?,
-        ) {
+        match (self.state(), self.host().await?.look(&self.id()).await?) {
             (State::Stopped | State::Lost, _) => Ok(()),
             (State::Ready, Fate::Running) if answers || unknown => Ok(()),
             (State::Starting, _) => {
@@ -351,7 +349,7 @@ impl Task {
                     .await
             }
             (State::Ready, Fate::Running) => {
-                let why = "its container runs and its agent does not answer";
+                let why = "its container or machine runs and its agent does not answer";
                 self.clear(&turn, State::Lost, why.to_owned()).await
             }
             (State::Ready, Fate::Absent) => {
@@ -359,17 +357,7 @@ impl Task {
                 self.clear(&turn, State::Lost, why.to_owned()).await
             }
             (State::Ready, Fate::Exited { code }) => {
-                let said = self.means.containers().await?.said(&self.id()).await;
-                let (state, why) = match code {
-                    0 => (State::Stopped, format!("it ended by itself: {said}")),
-                    code => (
-                        State::Lost,
-                        format!(
-                            "its container ended with status {code}: killed, out of memory, past its \
-                             total time, or the host was restarted"
-                        ),
-                    ),
-                };
+                let (state, why) = self.host().await?.ended(&self.id(), code).await;
                 self.clear(&turn, state, why).await
             }
         }
@@ -402,7 +390,7 @@ impl Task {
     /// Removes everything of the session that runs or could, then says how it ended.
     async fn clear(&self, turn: &Turn, end: State, why: String) -> Result<(), SessionError> {
         let id = self.id();
-        self.means.containers().await?.remove(&id).await?;
+        self.host().await?.remove(&id).await?;
         self.means.table.remove_socket(&id)?;
         if end == State::Stopped {
             self.advance(turn, State::Stopping, None)?;
@@ -417,17 +405,4 @@ fn is_there(hello: &Result<String, AgentError>) -> bool {
         hello,
         Ok(_) | Err(AgentError::Generation(_) | AgentError::Late(_))
     )
-}
-
-/// The agent's listening socket. The session gets its descriptor alone: nothing in the session can
-/// reach the directory, take the name, or fill the disk through it.
-fn listen(directory: &Path) -> Result<OwnedFd, SessionError> {
-    let path = directory.join(SOCKET);
-    let bind = || {
-        let opened = std::fs::File::open(directory)?;
-        // Any path fits into an address this way.
-        UnixListener::bind(format!("/proc/self/fd/{}/{SOCKET}", opened.as_raw_fd()))
-    };
-    let listener = bind().map_err(SessionError::disk("listening on", &path))?;
-    Ok(listener.into())
 }

@@ -1,15 +1,18 @@
-//! What sessions are made with: the table, and podman as it works on this host.
+//! What sessions are made with: the table, and podman and machines as they work on this host.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use crate::SessionError;
+use axo_tier_vm::machine::Keeper;
+use axo_tier_vm::sessions::SessionMachines;
+
 use crate::container::Containers;
+use crate::host::SessionHost;
 use crate::podman::{self, Finding, Host, Podman, ProbeRequest, Probed, Progress, Unready};
 use crate::table::{Table, private_directory};
-use crate::{agent_program, seccomp};
+use crate::{SessionError, SessionId, SessionTier, agent_program, seccomp};
 
 /// What sessions are made with. Clones share it.
 #[derive(Clone, Debug)]
@@ -17,14 +20,52 @@ pub(crate) struct Means {
     pub(crate) table: Table,
     /// Found when first needed: most of what is done with a session needs no podman.
     containers: Arc<OnceCell<Arc<Containers>>>,
+    /// The same of machines: what is done with one that runs needs its keeper alone.
+    machines: Arc<OnceCell<Arc<SessionMachines>>>,
+    /// Where tier microvm is set up, and keeps what it makes.
+    data: PathBuf,
 }
 
 impl Means {
-    pub(crate) fn new(table: Table) -> Self {
+    pub(crate) fn new(table: Table, data: PathBuf) -> Self {
         Self {
             table,
             containers: Arc::default(),
+            machines: Arc::default(),
+            data,
         }
+    }
+
+    /// What sessions of `tier` live in.
+    pub(crate) async fn host(&self, tier: SessionTier) -> Result<SessionHost, SessionError> {
+        Ok(match tier {
+            SessionTier::Podman => {
+                SessionHost::Podman(self.containers().await?, self.table.clone())
+            }
+            SessionTier::MicroVm => SessionHost::Machine(self.clone()),
+        })
+    }
+
+    /// Tier microvm, looked at now if it was not before.
+    pub(crate) async fn machines(&self) -> Result<Arc<SessionMachines>, SessionError> {
+        let examine = || async {
+            let data = self.data.clone();
+            let examined =
+                tokio::task::spawn_blocking(move || SessionMachines::examine(&data, &data)).await;
+            match examined {
+                Ok(examined) => Ok(Arc::new(examined.map_err(Box::new)?)),
+                Err(_) => Err(SessionError::Unready(
+                    "looking at this host was given up".to_owned(),
+                )),
+            }
+        };
+        let found = self.machines.get_or_try_init(examine);
+        found.await.map(Arc::clone)
+    }
+
+    /// The keeper of a session's machine.
+    pub(crate) fn keeper(&self, id: &SessionId) -> Keeper {
+        Keeper::in_directory(self.table.socket_directory(id))
     }
 
     /// Podman with the combination that was proved on this host, proved now if it was not before.

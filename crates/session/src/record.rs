@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Network, Profile, PublishedPort, SessionSpec};
+use crate::spec::{Network, Profile, PublishedPort, SessionSpec, SessionTier};
 use crate::{SessionId, SessionName, State, Transport};
 
 /// The generation of records. A change that an older version cannot read raises it.
@@ -33,7 +33,10 @@ pub struct Record {
     pub image: String,
     /// What that was: the digest of its manifest.
     pub image_digest: String,
-    /// Mounted at its own path.
+    /// What it lives in.
+    #[serde(default)]
+    pub tier: SessionTier,
+    /// Mounted at its own path; in a machine, copied there.
     pub directory: Option<PathBuf>,
     /// How much its processes may do.
     pub profile: Profile,
@@ -107,6 +110,7 @@ impl Record {
             working_directory: directory
                 .or(image.working_directory)
                 .unwrap_or_else(|| "/".to_owned()),
+            tier: spec.tier,
             directory: spec.directory.clone(),
             profile: spec.profile,
             network: spec.network,
@@ -157,4 +161,26 @@ fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_before_there_were_machines_is_one_of_podman() {
+        let mut spec = SessionSpec::new("image");
+        spec.tier = SessionTier::MicroVm;
+        let facts = ImageFacts {
+            digest: "sha256:0".into(),
+            environment: BTreeMap::new(),
+            working_directory: None,
+        };
+        let record = Record::new(SessionId::random(), &spec, facts, Transport::Socket);
+        let mut kept = serde_json::to_value(&record).unwrap();
+        assert_eq!(kept["tier"], "microvm");
+        kept.as_object_mut().unwrap().remove("tier");
+        let read: Record = serde_json::from_value(kept).unwrap();
+        assert_eq!(read.tier, SessionTier::Podman);
+    }
 }

@@ -13,8 +13,9 @@ use crate::directory::Identity;
 use crate::lifecycle::{self, Lifecycle};
 use crate::means::Means;
 use crate::record::Record;
+use crate::sync::{SyncOptions, Synced};
 use crate::table::Turn;
-use crate::{AgentError, SessionError, State};
+use crate::{AgentError, SessionError, SessionTier, State, sync};
 
 /// How long to wait for somebody else who moves the session, and how often to look.
 const TURN: Duration = Duration::from_secs(150);
@@ -115,6 +116,52 @@ impl Session {
                 return Err(SessionError::Busy(id));
             }
             tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    /// Brings its copy of the directory back to this host: see [`SyncOptions`]. What only this host has
+    /// changed stays. Nothing is written unless everything came out of the session. With a dry run,
+    /// says what is not on this host yet.
+    ///
+    /// # Errors
+    /// [`SessionError::Sync`].
+    pub async fn sync(&self, options: SyncOptions) -> Result<Synced, SessionError> {
+        // While we have it, nobody else does this, or ends the session.
+        let turn = self.turn().await?;
+        let agent = self.agent()?;
+        let synced = sync::back(&agent, &self.means.table, &self.record(), options).await;
+        drop(turn);
+        Ok(synced?)
+    }
+
+    /// Whether everything that it made of its copy of a directory is on this host; one that has none, or
+    /// does not run, has nothing to bring back.
+    ///
+    /// # Errors
+    /// [`SessionError::NotBroughtBack`], and why it cannot be told.
+    pub async fn check_brought_back(&self) -> Result<(), SessionError> {
+        let record = self.record();
+        let copied = record.tier == SessionTier::MicroVm && record.directory.is_some();
+        if !copied || record.state != State::Ready {
+            return Ok(());
+        }
+        let options = SyncOptions {
+            delete: false,
+            force: true,
+            dry_run: true,
+        };
+        let not_known = |error: SessionError| SessionError::NotKnown {
+            called: record.called().to_owned(),
+            source: Box::new(error),
+        };
+        let synced = self.sync(options).await.map_err(not_known)?;
+        // What was only removed is on this host still.
+        match synced.written.len() {
+            0 => Ok(()),
+            count => Err(SessionError::NotBroughtBack {
+                called: record.called().to_owned(),
+                count,
+            }),
         }
     }
 

@@ -14,7 +14,10 @@ use crate::lifecycle::Lifecycle;
 use crate::means::Means;
 use crate::record::{ImageFacts, Record};
 use crate::table::Table;
-use crate::{Refused, RefusedReason, Session, SessionError, SessionId, SessionName, Transport};
+use crate::{
+    Refused, RefusedReason, Session, SessionError, SessionId, SessionName, SessionTier, Transport,
+    machine,
+};
 
 /// What `rm` and `gc` give processes to end.
 pub(crate) const SHORT_GRACE: Duration = Duration::from_secs(2);
@@ -78,8 +81,8 @@ impl Sessions {
         let table = Table::open(&config.data, &config.runtime)?;
         Ok(Self {
             inner: Arc::new(Inner {
+                means: Means::new(table.clone(), config.data.clone()),
                 config,
-                means: Means::new(table.clone()),
                 table,
                 lives: Mutex::default(),
             }),
@@ -107,8 +110,11 @@ impl Sessions {
                 source,
             })?;
         }
-        // Before anything is fetched: without podman there is no session.
-        self.inner.means.containers().await?;
+        // Before anything is fetched: without podman, or a machine, there is no session.
+        match spec.tier {
+            SessionTier::Podman => self.inner.means.containers().await.map(drop)?,
+            SessionTier::MicroVm => self.inner.means.machines().await.map(drop)?,
+        }
         let (image, rootfs) = self.image(&spec.image, progress).await?;
         let id = SessionId::random();
         let record = Record::new(id.clone(), spec, facts(&image), self.inner.config.transport);
@@ -399,10 +405,15 @@ impl Sessions {
         };
         // It may have been made since the table was looked at.
         let record = self.inner.table.load(id)?;
-        if record.is_some_and(|record| !record.state.is_end()) {
+        if record.as_ref().is_some_and(|record| !record.state.is_end()) {
             return Ok(false);
         }
-        if self.inner.means.has_podman() {
+        // Of one without a record it is not known what it lived in.
+        let tier = record.map(|record| record.tier);
+        if tier != Some(SessionTier::Podman) {
+            machine::remove(&self.inner.means, id).await?;
+        }
+        if tier != Some(SessionTier::MicroVm) && self.inner.means.has_podman() {
             self.inner.means.containers().await?.remove(id).await?;
         }
         self.forget(id)?;

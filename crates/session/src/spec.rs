@@ -19,7 +19,10 @@ pub struct SessionSpec {
     pub name: Option<SessionName>,
     /// The image: a reference or a digest, in the store or trusted by the policy.
     pub image: String,
-    /// A directory of the host, mounted writable at its own path: where the work is.
+    /// What it lives in.
+    pub tier: SessionTier,
+    /// A directory of the host, mounted writable at its own path: where the work is. In a machine, a
+    /// copy of it: see [`crate::Session::sync`].
     pub directory: Option<PathBuf>,
     /// How much its processes may do.
     pub profile: Profile,
@@ -44,6 +47,7 @@ impl SessionSpec {
         Self {
             name: None,
             image: image.into(),
+            tier: SessionTier::Podman,
             directory: None,
             profile: Profile::Locked,
             network: Network::None,
@@ -54,6 +58,17 @@ impl SessionSpec {
             setup: Vec::new(),
         }
     }
+}
+
+/// What a session lives in, and so what keeps it from the host.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionTier {
+    /// A container of podman's.
+    #[default]
+    Podman,
+    /// A container in a microVM of its own.
+    MicroVm,
 }
 
 /// How much a session's processes may do.
@@ -132,6 +147,9 @@ pub enum SpecError {
     /// Not a profile.
     #[error("{0:?} is not a profile: write locked or dev")]
     Profile(String),
+    /// Not a tier.
+    #[error("{0:?} is not what a session lives in: write podman or microvm")]
+    Tier(String),
     /// Not a network.
     #[error("{0:?} is not a network: write none or bridge")]
     Network(String),
@@ -165,6 +183,35 @@ impl FromStr for PublishedPort {
 impl fmt::Display for PublishedPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.address(), self.session)
+    }
+}
+
+impl SessionTier {
+    /// As text, as records and `--json` have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Podman => "podman",
+            Self::MicroVm => "microvm",
+        }
+    }
+}
+
+impl FromStr for SessionTier {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        match text {
+            "podman" => Ok(Self::Podman),
+            "microvm" => Ok(Self::MicroVm),
+            _ => Err(SpecError::Tier(text.chars().take(64).collect())),
+        }
+    }
+}
+
+impl fmt::Display for SessionTier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

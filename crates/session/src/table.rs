@@ -3,8 +3,11 @@
 //! ```text
 //! <data>/sessions/<id>/session.json     the record, replaced as a whole
 //! <data>/sessions/<id>/lock             flocked by whoever moves the session to another state
+//! <data>/sessions/<id>/directory.seen   the directory that the session has a copy of, as it was
+//! <data>/sessions/<id>/directory/       that copy on its way back
 //! <data>/sessions/owner                 what our containers are labelled with
 //! <runtime>/sessions/<id>/agent.sock    the agent's socket; gone after a restart of the host
+//! <runtime>/sessions/<id>/keeper.sock   for a session in a machine, its keeper's
 //! ```
 
 use std::fs::{self, File};
@@ -205,7 +208,17 @@ impl Table {
         self.records.join(id.as_str())
     }
 
-    /// Where the socket of a session's agent is.
+    /// What is remembered of the directory that a session has a copy of.
+    pub(crate) fn seen(&self, id: &SessionId) -> PathBuf {
+        self.directory(id).join("directory.seen")
+    }
+
+    /// Where that copy is put on its way back.
+    pub(crate) fn beside(&self, id: &SessionId) -> PathBuf {
+        self.directory(id).join("directory")
+    }
+
+    /// Where the socket of a session's agent, or of the keeper of its machine, is.
     pub(crate) fn socket_directory(&self, id: &SessionId) -> PathBuf {
         self.sockets.join(id.as_str())
     }

@@ -13,7 +13,9 @@ use axo_core::{
     BoxError, EffectiveLimits, Finished, MAX_INPUT_BYTES, OutputFile, PlacedCall, RunError,
     ToolSpec, Usage,
 };
-use axo_runner::{Bind, Cgroup, CgroupDirectory, Exited, Launch, Prepare, Scratch, Stage};
+use axo_runner::{
+    Bind, Cgroup, CgroupDirectory, Exited, Launch, Prepare, RootAccess, Scratch, Stage,
+};
 
 use crate::call::{self, SCRATCH_INODES, Stopped};
 use crate::failed::{Failed, failed};
@@ -123,6 +125,9 @@ impl ContainedTool {
                 bytes: limits.disk.bytes(),
                 inodes: SCRATCH_INODES,
             },
+            root: RootAccess::ReadOnly,
+            listener: false,
+            loopback: false,
             input_bytes: MAX_INPUT_BYTES as u64,
             files: limits.files,
             mount_points: tool::mount_points(targets.iter().map(|(target, _)| *target)),

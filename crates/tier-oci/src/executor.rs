@@ -10,7 +10,7 @@ use axo_core::{
     BoxFuture, Capabilities, Executor, Finished, Form, GrantKind, LimitKind, MAX_INPUT_BYTES,
     Outcome, PlacedCall, Readiness, RunError, Tier, ToolSpec,
 };
-use axo_runner::{Bind, Prepare, Scratch, Stage};
+use axo_runner::{Bind, Prepare, RootAccess, Scratch, Stage};
 use tokio::sync::{Mutex as AsyncMutex, RwLock, Semaphore};
 
 use crate::call::{self, SCRATCH_INODES};
@@ -196,6 +196,9 @@ impl Inner {
                 bytes: wanted.limits.disk.bytes(),
                 inodes: SCRATCH_INODES,
             },
+            root: RootAccess::ReadOnly,
+            listener: false,
+            loopback: false,
             input_bytes: MAX_INPUT_BYTES as u64,
             files: wanted.limits.files,
             mount_points: tool::mount_points(targets.iter().map(|(target, _)| *target)),

@@ -21,6 +21,7 @@
 
 mod call;
 mod contained;
+mod contained_session;
 mod container_spec;
 mod executor;
 mod failed;
@@ -36,6 +37,7 @@ pub mod supervise;
 mod tool;
 
 pub use contained::{ContainedEnd, ContainedTool, ContainedTools};
+pub use contained_session::ContainedSession;
 pub use executor::{OciConfig, OciExecutor, reap};
 pub use host::CgroupDriver;
 pub use sandbox::Stopped;

@@ -250,6 +250,13 @@ impl Runner {
         }
     }
 
+    /// Leaves it and its sandbox to themselves: it has said that it goes on without us.
+    pub fn leave(mut self) {
+        self.left_behind = None;
+        // Tokio reaps it if it ends while we live.
+        drop(self.process.take());
+    }
+
     /// Whether it says nothing now, and lives as far as can be told without waiting.
     #[must_use]
     pub fn is_silent(&self) -> bool {

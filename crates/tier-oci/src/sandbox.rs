@@ -215,7 +215,7 @@ impl Ended {
 mod tests {
     use std::path::Path;
 
-    use axo_runner::{Cgroup, Scratch};
+    use axo_runner::{Cgroup, RootAccess, Scratch};
 
     use super::*;
     use crate::host::UserHost;
@@ -248,6 +248,9 @@ mod tests {
                     bytes: 1 << 20,
                     inodes: 100,
                 },
+                root: RootAccess::ReadOnly,
+                listener: false,
+                loopback: false,
                 input_bytes: 1 << 10,
                 files: 100,
                 mount_points: Vec::new(),

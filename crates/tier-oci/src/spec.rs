@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::tool::{TOOL_FILES, Tool};
 
 /// Hidden from the tool: files become `/dev/null`, directories empty.
-const MASKED: [&str; 12] = [
+pub(crate) const MASKED: [&str; 12] = [
     "/proc/asound",
     "/proc/acpi",
     "/proc/kcore",
@@ -23,7 +23,7 @@ const MASKED: [&str; 12] = [
     "/sys/devices/virtual/powercap",
 ];
 /// Cannot be written by the tool, whoever it is.
-const READ_ONLY: [&str; 5] = [
+pub(crate) const READ_ONLY: [&str; 5] = [
     "/proc/bus",
     "/proc/fs",
     "/proc/irq",

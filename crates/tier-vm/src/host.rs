@@ -17,7 +17,7 @@ use crate::wanted::Wanted;
 /// Firecracker, its jailer, the guest's kernel, and cgroups.
 pub(crate) struct Host {
     pub(crate) artifacts: Artifacts,
-    cgroups: CgroupHost,
+    pub(crate) cgroups: CgroupHost,
     /// The first machine has enabled controllers.
     enabled: OnceLock<()>,
     /// Read by whoever looks after a runner that is ending.

@@ -54,6 +54,7 @@ mod lock;
 pub mod machine;
 mod places;
 mod renew;
+pub mod sessions;
 pub mod setup;
 mod sizes;
 mod snapshots;

@@ -17,7 +17,7 @@ use crate::{digest, disk};
 /// The container inside a machine: there is one.
 const CONTAINER: &str = "axocoatl-tool";
 /// Where the guest has its cgroups.
-const GUEST_CGROUPS: &str = "/sys/fs/cgroup";
+pub(crate) const GUEST_CGROUPS: &str = "/sys/fs/cgroup";
 /// Changed when a snapshot made before is none any more for a reason that its key does not show.
 const SNAPSHOT_FORMAT: u32 = 1;
 

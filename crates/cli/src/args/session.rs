@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use axocoatl_isolation::sessions::{Network, Profile, PublishedPort, SessionName};
+use axocoatl_isolation::sessions::{Network, Profile, PublishedPort, SessionName, SessionTier};
 use axocoatl_isolation::{CpuShare, EnvGrant, Size, parse_duration};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
@@ -51,11 +51,28 @@ pub(crate) enum Session {
         #[arg(value_name = "TO")]
         to: String,
     },
+    /// Bring back what a session in a machine has made of its copy of the directory
+    Sync {
+        /// The session.
+        session: String,
+        /// Remove here what was removed in the session
+        #[arg(long)]
+        delete: bool,
+        /// Let what was changed on both sides become what the session has
+        #[arg(long)]
+        force: bool,
+        /// Say what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// End a session and everything in it. Its record stays
     Stop {
         /// The sessions.
         #[arg(required = true)]
         sessions: Vec<String>,
+        /// Give up what `session sync` has not brought back
+        #[arg(long)]
+        discard: bool,
         /// Time between SIGTERM and SIGKILL
         #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
         grace: Duration,
@@ -65,6 +82,9 @@ pub(crate) enum Session {
         /// The sessions.
         #[arg(required = true)]
         sessions: Vec<String>,
+        /// Give up what `session sync` has not brought back
+        #[arg(long)]
+        discard: bool,
     },
 }
 
@@ -77,7 +97,10 @@ pub(crate) struct Create {
     /// What to call it: a-z, 0-9, _ and -
     #[arg(long)]
     pub(crate) name: Option<SessionName>,
-    /// The directory to work in: it is in the session at its own path, and can be written there
+    /// What it lives in: podman, a container; microvm, a machine of its own, with no network
+    #[arg(long, default_value = "podman")]
+    pub(crate) tier: SessionTier,
+    /// The directory to work in: it is in the session at its own path, and can be written there. In a machine it is a copy, which `session sync` brings back
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// locked: no capabilities, read-only root. dev: what package managers need

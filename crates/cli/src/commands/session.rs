@@ -8,9 +8,10 @@ mod look;
 mod processes;
 mod shell;
 mod streams;
+mod sync;
 
 use axocoatl_isolation::sessions::{
-    AgentError, Code, CopyError, Session, SessionError, Sessions, open,
+    AgentError, Code, CopyError, Session, SessionError, Sessions, SyncOptions, open,
 };
 use axocoatl_isolation::{BuildError, Places, Policy, policy_of};
 
@@ -34,8 +35,25 @@ pub(super) async fn run(command: args::Session, printer: &Printer) -> Exit {
             signal,
         } => processes::kill(&session, process, signal, printer).await,
         args::Session::Cp { from, to } => copy::run(&from, &to, printer).await,
-        args::Session::Stop { sessions, grace } => end::stop(&sessions, grace, printer).await,
-        args::Session::Rm { sessions } => end::remove(&sessions, printer).await,
+        args::Session::Sync {
+            session,
+            delete,
+            force,
+            dry_run,
+        } => {
+            let options = SyncOptions {
+                delete,
+                force,
+                dry_run,
+            };
+            sync::run(&session, options, printer).await
+        }
+        args::Session::Stop {
+            sessions,
+            discard,
+            grace,
+        } => end::stop(&sessions, discard, grace, printer).await,
+        args::Session::Rm { sessions, discard } => end::remove(&sessions, discard, printer).await,
     };
     match result {
         Ok(exit) => exit,
@@ -110,6 +128,7 @@ impl From<&SessionError> for Exit {
             SessionError::NotFound(_) | SessionError::ForeignImage(_) => Self::NotFound,
             SessionError::Ambiguous(_) => Self::CommandLine,
             SessionError::Refused(_) => Self::Refused,
+            error if error.is_unavailable() => Self::Refused,
             SessionError::Image { source, .. } => Self::from(&**source),
             // As a shell has it.
             SessionError::Agent(AgentError::Request(_)) => Self::CommandLine,

@@ -433,3 +433,27 @@ fn what_of_a_devcontainer_is_not_used_is_said() {
         &["devcontainer.json", "containerEnv.A has ${localEnv:HOME}"],
     );
 }
+
+#[test]
+fn a_machine_that_cannot_be_had_is_refused_and_podman_does_not_stand_in() {
+    let home = Home::new();
+    import(&home);
+    let create = ["session", "create", "--tier", "microvm", "--image", IMAGE];
+    home.axocoatl(&create)
+        .exits(126, &["tier microvm does not work here", "microvm setup"]);
+    let bridge = [&create[..], &["--network", "bridge"]].concat();
+    home.axocoatl(&bridge).exits(126, &["no network device"]);
+    let listed = home
+        .axocoatl(&["session", "ls", "--json"])
+        .succeeds()
+        .json();
+    assert_eq!(listed["sessions"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn only_a_copy_of_a_directory_is_brought_back() {
+    let site = Site::new();
+    let shown = site.session(&["show", NAME, "--json"]).succeeds().json();
+    assert_eq!(shown["tier"], "podman");
+    site.session(&["sync", NAME]).exits(125, &["no copy"]);
+}

@@ -75,7 +75,7 @@ async fn make(site: &Site, prepare: Box<Prepare>, files: bool) -> Result<Prepare
     }
 }
 
-fn directory(path: &Path) -> Result<OwnedFd, Failure> {
+pub(super) fn directory(path: &Path) -> Result<OwnedFd, Failure> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     open(path, flags, Mode::empty()).map_err(|e| {
         let why = format!("opening {}: {}", path.display(), std::io::Error::from(e));

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use axo_guest_proto::{Kind, PrepareTool, Reply, Request, RunTool, ToolEnded};
-use axo_runner::{Bind, Cgroup, Exited, IdMap, IdRange, Launch, Prepare, Scratch, Stage, Users};
+use axo_runner::{
+    Bind, Cgroup, Exited, IdMap, IdRange, Launch, Prepare, RootAccess, Scratch, Stage, Users,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -169,6 +171,9 @@ pub(crate) fn prepare(id: &str, binds: &[&str]) -> Prepare {
             bytes: 16 << 20,
             inodes: 100,
         },
+        root: RootAccess::ReadOnly,
+        listener: false,
+        loopback: false,
         input_bytes: 1 << 20,
         files: 64,
         mount_points: points.iter().chain(binds).map(|&p| p.to_owned()).collect(),

@@ -29,6 +29,14 @@ pub(crate) struct Created {
     launcher: OwnedFd,
 }
 
+/// What the tool is handed, beside its files.
+pub(crate) struct Streams {
+    /// Standard output and error.
+    pub(crate) output: [OwnedFd; 2],
+    /// A socket that it is to listen on.
+    pub(crate) listener: Option<OwnedFd>,
+}
+
 /// A container whose tool runs.
 pub(crate) struct Running(FirstProcess);
 
@@ -40,7 +48,7 @@ impl Created {
         staged: &Staged,
         users: &Entered,
         cgroup: &SandboxCgroup,
-        streams: [OwnedFd; 2],
+        streams: Streams,
         engine: &OwnedFd,
     ) -> Result<Self, Failed> {
         const DOING: &str = "creating the container";
@@ -49,7 +57,13 @@ impl Created {
             .step("writing config.json")?;
         let (launcher, inside) = pair().step(DOING)?;
         let (told, tell) = pair().step(DOING)?;
-        let executor = Launcher::new(inside.as_raw_fd(), &prepare.seccomp, prepare.files);
+        let Streams { output, listener } = streams;
+        let executor = Launcher::new(
+            inside.as_raw_fd(),
+            listener.as_ref().map(|listener| listener.as_raw_fd()),
+            &prepare.seccomp,
+            prepare.files,
+        );
         let maker = || {
             // Nobody but this process's parent holds these ends: that they close says that it is gone.
             for end in [engine.as_fd(), launcher.as_fd(), told.as_fd()] {
@@ -62,7 +76,7 @@ impl Created {
                 .and_then(|()| {
                     // The lock is the runner's alone.
                     cgroup.descriptors().for_each(close_in_child);
-                    build(prepare, staged, executor, streams)
+                    build(prepare, staged, executor, output)
                 });
             let made = made.map_err(|failed| (failed.doing, failed.why));
             i32::from(send(&tell, &made, &[]).is_err())
@@ -72,7 +86,8 @@ impl Created {
             None => fork(maker),
         }
         .step(DOING)?;
-        drop((tell, inside));
+        // The container's alone from now on.
+        drop((tell, inside, listener));
         let made = receive::<Result<i32, (String, String)>>(&told);
         // The limits are tight where not even this has room.
         let starved = |failed: Failed| match cgroup.usage().out_of_memory {

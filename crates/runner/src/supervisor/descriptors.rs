@@ -4,15 +4,21 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 /// Closes every descriptor above standard error but `kept`. For a process that uses none of them any
 /// more: one that has just begun, is about to execute a program, or only waits.
-#[expect(unsafe_code, reason = "no safe function closes a range of descriptors")]
 pub(super) fn close_all_but(kept: Option<BorrowedFd<'_>>) {
+    close_from(3, kept);
+}
+
+/// The same from this number on.
+#[expect(unsafe_code, reason = "no safe function closes a range of descriptors")]
+pub(super) fn close_from(from: i32, kept: Option<BorrowedFd<'_>>) {
+    let from = from.unsigned_abs();
     let kept = kept.map(|kept| kept.as_raw_fd().unsigned_abs());
     let ranges = match kept {
         Some(kept) => [
-            (3, kept.saturating_sub(1)),
-            (kept.saturating_add(1), u32::MAX),
+            (from, kept.saturating_sub(1)),
+            (kept.saturating_add(1).max(from), u32::MAX),
         ],
-        None => [(3, u32::MAX), (1, 0)],
+        None => [(from, u32::MAX), (1, 0)],
     };
     for (first, last) in ranges {
         if first <= last {

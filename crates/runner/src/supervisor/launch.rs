@@ -3,32 +3,41 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd, RawFd};
 
-use axo_runner::{Launch, receive, send};
+use axo_runner::{Launch, Prepare, receive, send};
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
 use oci_spec::runtime::Spec;
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::process::Signal;
 use seccompiler::sock_filter;
 
-use super::descriptors::{close_all_but, is_closed};
+use super::descriptors::{close_all_but, close_from, is_closed};
 use super::resources;
 
 /// Executes the tool, as the engine says at the start of the call.
 #[derive(Clone)]
 pub(super) struct Launcher {
     socket: RawFd,
+    /// What the tool is to listen on, open as the socket is.
+    listener: Option<RawFd>,
     filters: Vec<Vec<sock_filter>>,
     files: u32,
 }
 
 impl Launcher {
-    /// `socket` is open in this process when the container's first process is cloned from it.
-    pub(super) fn new(socket: RawFd, filters: &[Vec<u64>], files: u32) -> Self {
+    /// Both are open in this process when the container's first process is cloned from it.
+    pub(super) fn new(
+        socket: RawFd,
+        listener: Option<RawFd>,
+        filters: &[Vec<u64>],
+        files: u32,
+    ) -> Self {
         Self {
             socket,
+            listener,
             filters: filters
                 .iter()
                 .map(|filter| filter.iter().map(|packed| unpack(*packed)).collect())
@@ -52,7 +61,11 @@ impl Launcher {
             let what = what.to_owned();
             move |e: std::io::Error| format!("{what}: {e}")
         };
-        read_input().map_err(says("opening the input as standard input"))?;
+        match self.listener {
+            // It is told what to do over that.
+            Some(_) => no_input().map_err(says("opening /dev/null as standard input"))?,
+            None => read_input().map_err(says("opening the input as standard input"))?,
+        }
         resources::limit(self.files).map_err(says("setting resource limits"))?;
         Err(Command::new(launch)?.execute())
     }
@@ -93,12 +106,29 @@ impl Executor for Launcher {
             receive::<Launch>(self.socket()).map_err(|e| ExecutorError::Other(e.to_string()))?;
         // Executing would close them too, but only after it has looked up the program, its
         // interpreter and its loader: a path through `/proc/self/fd` would lead out of the container.
-        close_all_but(Some(self.socket()));
+        let failed = |e: rustix::io::Errno| ExecutorError::Other(e.to_string());
+        let socket = match self.listener {
+            None => {
+                close_all_but(Some(self.socket()));
+                None
+            }
+            Some(listener) => {
+                // Above what the tool is handed, whose number it may have.
+                let socket = fcntl_dupfd_cloexec(self.socket(), Prepare::LISTENER + 1);
+                let socket = socket.map_err(failed)?;
+                hand_over(listener).map_err(|e| ExecutorError::Other(e.to_string()))?;
+                close_from(Prepare::LISTENER + 1, Some(socket.as_fd()));
+                Some(socket)
+            }
+        };
         let why = match self.execute(&launch) {
             Ok(()) => "it returned".to_owned(),
             Err(why) => why,
         };
-        let _ = send(self.socket(), &why, &[]);
+        let socket = socket
+            .as_ref()
+            .map_or(self.socket(), |socket| socket.as_fd());
+        let _ = send(socket, &why, &[]);
         Err(ExecutorError::Other(why))
     }
 }
@@ -107,6 +137,29 @@ impl Executor for Launcher {
 fn read_input() -> std::io::Result<()> {
     let input = std::fs::File::open("/axocoatl/input.json")?;
     Ok(rustix::stdio::dup2_stdin(&input)?)
+}
+
+fn no_input() -> std::io::Result<()> {
+    let null = std::fs::File::open("/dev/null")?;
+    Ok(rustix::stdio::dup2_stdin(&null)?)
+}
+
+/// Gives the tool its listening socket, at the number where it looks for it.
+#[expect(
+    unsafe_code,
+    reason = "what has that number is nobody's value in this process"
+)]
+fn hand_over(listener: RawFd) -> std::io::Result<()> {
+    // SAFETY: it was inherited from the runner, and is closed by `close_from` alone.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(listener) };
+    if listener == Prepare::LISTENER {
+        return Ok(fcntl_setfd(borrowed, FdFlags::empty())?);
+    }
+    // SAFETY: takes two numbers. What had the second is not used any more.
+    match unsafe { libc::dup2(listener, Prepare::LISTENER) } {
+        -1 => Err(std::io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// A command as the kernel takes it.

@@ -16,6 +16,7 @@ mod deadline;
 mod descriptors;
 mod fork;
 mod launch;
+mod loopback;
 mod machine;
 mod mounts;
 mod namespace;
@@ -37,9 +38,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 
 use cgroup::Cgroup;
-use container::Created;
+use container::{Created, Streams};
 use deadline::Deadline;
 use descriptors::close_all_but;
+use machine::Keeper;
 use process::FirstProcess;
 use stage::Staged;
 use step::{Failed, Step as _};
@@ -54,9 +56,13 @@ pub(crate) fn run() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let mut cgroup = Cgroup::default();
-    let served = serve(&socket, &mut cgroup);
+    let mut keeper = None;
+    let served = serve(&socket, &mut cgroup, &mut keeper);
     // Everything else of the sandbox has ended by now.
     let removed = cgroup.remove();
+    if let Some(keeper) = keeper {
+        keeper.conclude(served.as_ref().err(), removed.is_ok());
+    }
     if let Err(failed) = &served {
         let reply = Reply::Failed {
             doing: failed.doing.clone(),
@@ -74,7 +80,7 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn serve(socket: &OwnedFd, cgroup: &mut Cgroup) -> Result<(), Failed> {
+fn serve(socket: &OwnedFd, cgroup: &mut Cgroup, keeper: &mut Option<Keeper>) -> Result<(), Failed> {
     let Some((request, descriptors)) = hear(socket)? else {
         return Ok(());
     };
@@ -86,9 +92,9 @@ fn serve(socket: &OwnedFd, cgroup: &mut Cgroup) -> Result<(), Failed> {
             serve_container(*prepare, descriptors, socket, cgroup, deadline)
         }
         Request::Machine(prepare) => {
-            machine::serve(*prepare, descriptors, socket, cgroup, deadline)
+            machine::serve(*prepare, descriptors, socket, cgroup, deadline, keeper)
         }
-        Request::Start(_) | Request::Kill => Ok(()),
+        Request::Start(_) | Request::Kill | Request::Keep => Ok(()),
     }
 }
 
@@ -154,6 +160,12 @@ impl Sandbox {
         else {
             return Err(Failed::new("taking over descriptors", "some are missing"));
         };
+        let listener = match prepare.listener {
+            true => Some(descriptors.next().ok_or_else(|| {
+                Failed::new("taking over descriptors", "the listening socket is missing")
+            })?),
+            false => None,
+        };
         let binds: Vec<OwnedFd> = descriptors.collect();
         let reopen = |opened: &OwnedFd| mounts::reopen(opened).step("finding a directory again");
 
@@ -171,9 +183,15 @@ impl Sandbox {
         // What the engine handed over stays open no longer than it is needed.
         drop((rootfs, binds, host_rootfs, host_binds));
         cgroup.hide()?;
-        let container =
-            Created::create(&prepare, &staged, &users, cgroup, [stdout, stderr], engine)?;
+        let streams = Streams {
+            output: [stdout, stderr],
+            listener,
+        };
+        let container = Created::create(&prepare, &staged, &users, cgroup, streams, engine)?;
         cgroup.joined_by(container.pid(), &prepare.id)?;
+        if prepare.loopback {
+            loopback::bring_up(container.pid())?;
+        }
         Ok(Self {
             _mounts: container.mounts(),
             staged,

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use axo_runner::{Bind, IdMap, IdRange, Prepare, Stage};
+use axo_runner::{Bind, IdMap, IdRange, Prepare, RootAccess, Stage};
 use rustix::fs::{
     AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fstat, mkdirat, openat, openat2,
 };
@@ -52,8 +52,9 @@ impl Staged {
         ] {
             create_dir(&directory).step("laying out the stage")?;
         }
-        place_root(&stage, prepare, users, rootfs)?;
+        // First, for a root file system may be written to it.
         place_scratch(&stage, prepare, users)?;
+        place_root(&stage, prepare, users, rootfs)?;
         let input = place_input(&stage)?;
         place_binds(&stage, prepare, users, binds)?;
         let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -67,8 +68,9 @@ impl Staged {
     }
 }
 
-/// The root file system, read-only, with every directory that something is mounted on. Where one is
-/// missing, it is made in a layer over the root: what we were given is never written to.
+/// The root file system, with every directory that something is mounted on. Where one is missing, it
+/// is made in a layer over the root: what we were given is never written to. Nor is the layer, unless
+/// the tool may: then it is in its scratch space.
 fn place_root(
     stage: &Stage,
     prepare: &Prepare,
@@ -86,13 +88,17 @@ fn place_root(
         }
     }
     restrict(&root, Access::ReadOnly).step(DOING)?;
-    if missing.is_empty() {
-        return attach(&root, &stage.rootfs()).step(DOING);
-    }
+    let layers = match prepare.root {
+        RootAccess::ReadOnly if missing.is_empty() => {
+            return attach(&root, &stage.rootfs()).step(DOING);
+        }
+        RootAccess::ReadOnly => stage.path().to_owned(),
+        RootAccess::Scratch => stage.scratch(),
+    };
     let (lower, upper, work) = (
         stage.path().join("lower"),
-        stage.path().join("upper"),
-        stage.path().join("work"),
+        layers.join("upper"),
+        layers.join("work"),
     );
     for directory in [&lower, &upper, &work] {
         create_dir(directory).step(DOING)?;
@@ -105,6 +111,9 @@ fn place_root(
     for path in &missing {
         make_mount_point(&stage.rootfs(), path, users)
             .step(&format!("making the directory {path}"))?;
+    }
+    if prepare.root == RootAccess::Scratch {
+        return Ok(());
     }
     let finished = openat(
         CWD,

@@ -8,6 +8,8 @@ use std::time::Duration;
 use axo_guest_proto::{
     GENERATION, HEADER_BYTES, Header, Hello, Kind, Message, Reply, Request, encode,
 };
+use axo_tier_vm::machine::{Keeper, KeeperError};
+use axo_tier_vm::sessions;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -36,6 +38,8 @@ pub(crate) enum Endpoint {
     },
     /// In the session, where podman makes a bridge for each connection.
     Bridge(Crossing),
+    /// In a machine, on its vsock, which its keeper leads to.
+    Machine(Keeper),
 }
 
 /// A connection whose request was sent.
@@ -91,6 +95,17 @@ impl Endpoint {
         match self {
             Self::Socket { directory, name } => {
                 let (read, write) = connect(directory, name).await?.into_split();
+                Ok(Connection::over(read, write, None))
+            }
+            Self::Machine(keeper) => {
+                let stream = within(ANSWER, async {
+                    let connected = keeper.connect(sessions::PORT).await;
+                    connected.map_err(|error| match error {
+                        KeeperError::Late(limit) => AgentError::Late(limit),
+                        error => AgentError::Unreachable(io::Error::other(error)),
+                    })
+                });
+                let (read, write) = stream.await?.into_split();
                 Ok(Connection::over(read, write, None))
             }
             Self::Bridge(crossing) => {

@@ -3,7 +3,7 @@
 //! input and for changes of files, where the caller decides how long to wait.
 
 mod connection;
-mod copy;
+pub(crate) mod copy;
 mod error;
 mod files;
 #[cfg(test)]

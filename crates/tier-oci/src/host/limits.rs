@@ -52,7 +52,7 @@ pub(crate) fn v2_settings(limits: &EffectiveLimits) -> Vec<CgroupSetting> {
 }
 
 /// The limits alone, which systemd sets as well.
-pub(super) fn v2_limits(limits: &EffectiveLimits) -> Vec<CgroupSetting> {
+pub(crate) fn v2_limits(limits: &EffectiveLimits) -> Vec<CgroupSetting> {
     vec![
         setting("memory.max", limits.memory.bytes()),
         swap_setting("memory.swap.max", 0),

@@ -7,7 +7,7 @@ mod reap;
 mod users;
 
 pub use cgroups::{CgroupDriver, CgroupHost, PREFIX};
-pub(crate) use limits::v2_settings;
+pub(crate) use limits::{v2_limits, v2_settings};
 pub(crate) use reap::{reap, reap_of, reap_sandbox};
 pub(crate) use users::UserHost;
 

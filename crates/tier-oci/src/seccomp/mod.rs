@@ -6,6 +6,10 @@
 //! programs; no set-user-ID or set-group-ID bit can be set, which in a writable mount would outlive
 //! the sandbox on the host; and what ends a container with its runner cannot be undone. Whatever is
 //! not allowed fails with `EPERM`.
+//!
+//! A session in a machine of its own has the same list, but for three things. Its agent needs `openat2`;
+//! what it writes is nowhere but in the machine, so that it may set the bits; and no process of it but
+//! the agent could undo that the agent ends with its runner.
 
 mod allowed;
 #[cfg(test)]
@@ -46,36 +50,56 @@ pub(crate) struct SeccompError {
     source: seccompiler::BackendError,
 }
 
-/// The filters, in the order they are installed, packed for the runner. Compiled once.
+/// What the filters are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Tool,
+    /// One in a machine of its own.
+    Session,
+}
+
+/// The filters of a tool, in the order they are installed, packed for the runner. Compiled once.
 pub(crate) fn filters() -> Result<&'static [Vec<u64>], SeccompError> {
     static FILTERS: OnceLock<Vec<Vec<u64>>> = OnceLock::new();
     if let Some(filters) = FILTERS.get() {
         return Ok(filters);
     }
-    let compiled = compile().map_err(|source| SeccompError {
+    let compiled = packed(Purpose::Tool)?;
+    Ok(FILTERS.get_or_init(|| compiled))
+}
+
+/// Those of a session in a machine of its own.
+pub(crate) fn session_filters() -> Result<Vec<Vec<u64>>, SeccompError> {
+    packed(Purpose::Session)
+}
+
+fn packed(purpose: Purpose) -> Result<Vec<Vec<u64>>, SeccompError> {
+    let compiled = compile(purpose).map_err(|source| SeccompError {
         arch: std::env::consts::ARCH,
         source,
     })?;
-    Ok(FILTERS.get_or_init(|| compiled.iter().map(pack).collect()))
+    Ok(compiled.iter().map(pack).collect())
 }
 
-fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
+fn compile(purpose: Purpose) -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let of_session = purpose == Purpose::Session;
     // The kernel answers with the sternest of all filters, so clone3, which the second allows, ends
     // here. Its flags are in memory, where no filter can see them; without it libraries use clone.
+    let mut absent = BTreeMap::from([(allowed::CLONE3, Vec::new())]);
+    if !of_session {
+        // The same holds for openat2 and the mode of what it makes.
+        absent.insert(allowed::OPENAT2, Vec::new());
+    }
     let no_clone3 = SeccompFilter::new(
-        BTreeMap::from([
-            (allowed::CLONE3, Vec::new()),
-            // The same holds for openat2 and the mode of what it makes.
-            (allowed::OPENAT2, Vec::new()),
-        ]),
+        absent,
         SeccompAction::Allow,
         SeccompAction::Errno(ENOSYS),
         arch,
     )?;
-    let always = allowed_always();
+    let always = allowed_always(purpose);
     let rest = SeccompFilter::new(
-        conditions()?,
+        conditions(purpose)?,
         SeccompAction::Errno(EPERM),
         SeccompAction::Allow,
         arch,
@@ -87,19 +111,22 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
 }
 
 /// What is allowed with any arguments, as far as this filter goes.
-fn allowed_always() -> Vec<i64> {
+fn allowed_always(purpose: Purpose) -> Vec<i64> {
     let mut calls = allowed::ALWAYS.to_vec();
     calls.extend([allowed::CLONE3, allowed::OPENAT2]);
+    if purpose == Purpose::Session {
+        calls.push(allowed::PRCTL);
+        calls.extend(allowed::SETS_MODE.iter().map(|(call, _)| *call));
+        calls.extend(allowed::OPENS.iter().map(|(call, ..)| *call));
+    }
     calls
 }
 
 /// What is allowed with some arguments.
-fn conditions() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+fn conditions(
+    purpose: Purpose,
+) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
     let mut rules = BTreeMap::from([
-        (
-            allowed::PRCTL,
-            vec![first_argument(SeccompCmpOp::Ne, PR_SET_PDEATHSIG)?],
-        ),
         (
             allowed::CLONE,
             vec![first_argument(SeccompCmpOp::MaskedEq(CLONE_NAMESPACES), 0)?],
@@ -107,6 +134,13 @@ fn conditions() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendE
         (allowed::PERSONALITY, first_one_of(&PERSONALITIES)?),
         (allowed::SOCKET, first_one_of(&SOCKET_FAMILIES)?),
     ]);
+    if purpose == Purpose::Session {
+        return Ok(rules);
+    }
+    rules.insert(
+        allowed::PRCTL,
+        vec![first_argument(SeccompCmpOp::Ne, PR_SET_PDEATHSIG)?],
+    );
     for (call, mode) in allowed::SETS_MODE {
         rules.insert(*call, vec![no_set_id_bits(*mode)?]);
     }
@@ -207,23 +241,34 @@ mod tests {
 
     #[test]
     fn the_filters_compile_and_fit_in_a_message() {
-        let filters = filters().unwrap();
-        assert_eq!(filters.len(), 2);
-        // 4096 instructions are the kernel's limit for one filter.
-        assert!(filters.iter().all(|filter| filter.len() < 4096));
+        for filters in [filters().unwrap(), &session_filters().unwrap()] {
+            assert_eq!(filters.len(), 2);
+            // 4096 instructions are the kernel's limit for one filter.
+            assert!(filters.iter().all(|filter| filter.len() < 4096));
+        }
     }
 
     #[test]
     fn the_short_way_answers_every_call_as_the_long_one() {
+        for purpose in [Purpose::Tool, Purpose::Session] {
+            compare(purpose);
+        }
+    }
+
+    fn compare(purpose: Purpose) {
         let arch = TargetArch::try_from(std::env::consts::ARCH).unwrap();
-        let mut rules = conditions().unwrap();
-        rules.extend(allowed_always().into_iter().map(|call| (call, Vec::new())));
+        let mut rules = conditions(purpose).unwrap();
+        rules.extend(
+            allowed_always(purpose)
+                .into_iter()
+                .map(|call| (call, Vec::new())),
+        );
         let (eperm, allow) = (SeccompAction::Errno(EPERM), SeccompAction::Allow);
         let long: BpfProgram = SeccompFilter::new(rules, eperm, allow, arch)
             .unwrap()
             .try_into()
             .unwrap();
-        let short = &compile().unwrap()[1];
+        let short = &compile(purpose).unwrap()[1];
         assert!(short.len() * 3 < long.len(), "{}", short.len());
         let ours = architecture(arch);
         let mut answers = BTreeMap::<u32, u32>::new();

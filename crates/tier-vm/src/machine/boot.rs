@@ -16,6 +16,7 @@ use super::connect::{GUEST_CID, VSOCK};
 use super::console::Console;
 use super::error::MachineError;
 use super::jail::JailRoot;
+use super::keeper::Keeping;
 use super::snapshot::{MEMORY, STATE, SnapshotFiles, SnapshotTarget};
 use super::user::MachineUser;
 use crate::api::{
@@ -68,13 +69,34 @@ impl Machine {
         guest: &Guest,
         target: Option<SnapshotTarget>,
     ) -> Result<Self, MachineError> {
+        Self::boot_with(config, guest, target, None).await
+    }
+
+    /// A machine whose guest boots, and which can be left to its keeper.
+    ///
+    /// # Errors
+    /// [`MachineError`].
+    pub async fn boot_kept(
+        config: MachineConfig,
+        guest: &Guest,
+        keeping: Keeping,
+    ) -> Result<Self, MachineError> {
+        Self::boot_with(config, guest, None, Some(keeping)).await
+    }
+
+    async fn boot_with(
+        config: MachineConfig,
+        guest: &Guest,
+        target: Option<SnapshotTarget>,
+        keeping: Option<Keeping>,
+    ) -> Result<Self, MachineError> {
         const BOOTING: &str = "booting the machine";
         let mut files = vec![
             Given::new(KERNEL, &guest.kernel),
             Given::new(INITRAMFS, &guest.initramfs),
         ];
         let disks = config.disks.len();
-        let machine = Self::start(config, &mut files, target, guest.memory_mib).await?;
+        let machine = Self::start(config, &mut files, target, guest.memory_mib, keeping).await?;
         let api = &machine.api;
         let configured = async {
             api.size(&MachineSize {
@@ -121,7 +143,7 @@ impl Machine {
             Given::new(MEMORY, &snapshot.memory),
             Given::new(STATE, &snapshot.state),
         ];
-        let machine = Self::start(config, &mut files, None, 0).await?;
+        let machine = Self::start(config, &mut files, None, 0, None).await?;
         let load = SnapshotLoad {
             snapshot_path: format!("/{STATE}"),
             mem_backend: MemoryBackend {
@@ -141,6 +163,7 @@ impl Machine {
         files: &mut Vec<Given<'_>>,
         target: Option<SnapshotTarget>,
         memory_mib: u32,
+        keeping: Option<Keeping>,
     ) -> Result<Self, MachineError> {
         let of_files = |source| MachineError::Files {
             doing: STARTING,
@@ -151,7 +174,7 @@ impl Machine {
             source,
         };
         let user = MachineUser::take().map_err(MachineError::User)?;
-        let (console, their_console) = Console::new().map_err(of_files)?;
+        let (console, their_console, to_be_read) = Console::new().map_err(of_files)?;
         let MachineConfig {
             id,
             firecracker,
@@ -185,15 +208,13 @@ impl Machine {
                 Some(_) => SnapshotTarget::largest_file(memory_mib),
                 None => 0,
             },
+            keep: keeping.as_ref().map(Keeping::terms),
         };
-        let first = [
-            their_console.as_fd(),
-            user.as_fd(),
-            firecracker.as_fd(),
-            jailer.as_fd(),
-        ];
-        let descriptors: Vec<BorrowedFd<'_>> = first
+        let of_keeper = keeping.iter().flat_map(|keeping| keeping.with(&to_be_read));
+        let descriptors: Vec<BorrowedFd<'_>> = [their_console.as_fd(), user.as_fd()]
             .into_iter()
+            .chain(of_keeper)
+            .chain([firecracker.as_fd(), jailer.as_fd()])
             .chain(given.iter().map(|given| given.file.as_fd()))
             .collect();
         let runner = Runner::start(left_behind).map_err(of_runner)?;
@@ -201,8 +222,8 @@ impl Machine {
             .tell(&Request::Machine(Box::new(prepare)), &descriptors)
             .await
             .map_err(of_runner)?;
-        // Only the machine writes to its console, so that it ends with it.
-        drop(their_console);
+        // Only the machine writes to its console, so that it ends with it; and its keeper alone listens.
+        drop((their_console, to_be_read, keeping));
         let (reply, descriptors) = runner.answer().await.map_err(of_runner)?;
         let (Reply::MachineRuns, Some(root)) = (reply, descriptors.into_iter().next()) else {
             return Err(of_runner(RunnerError::Confused));

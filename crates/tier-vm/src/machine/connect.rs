@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Machine;
 use super::error::MachineError;
+use super::jail::JailRoot;
 
 /// The vsock's socket in the jail. A guest that connects to the host finds nobody: that would be a
 /// socket `v.sock_PORT`, which we never make.
@@ -24,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 const CONNECTING: &str = "connecting to the guest";
 
 /// What came of one try.
-enum Tried {
+pub(super) enum Tried {
     Connected(UnixStream),
     /// Nobody listens there yet.
     NotYet,
@@ -42,7 +43,7 @@ impl Machine {
         let deadline = Instant::now() + within;
         let tries = async {
             loop {
-                match self.try_connect(port).await {
+                match try_connect(&self.root, port).await {
                     Ok(Tried::Connected(stream)) => return Ok(stream),
                     Ok(Tried::Lied) => return Err(MachineError::NoVsock),
                     Ok(Tried::NotYet) | Err(_) => sleep(PAUSE).await,
@@ -62,30 +63,31 @@ impl Machine {
             })
         })
     }
+}
 
-    async fn try_connect(&self, port: u32) -> io::Result<Tried> {
-        let mut stream = self.root.connect(VSOCK).await?;
-        stream
-            .write_all(format!("CONNECT {port}\n").as_bytes())
-            .await?;
-        // No byte more than the line: what follows is the guest's.
-        let mut line = Vec::with_capacity(MAX_ANSWER_BYTES);
-        let mut byte = [0];
-        loop {
-            if stream.read(&mut byte).await? == 0 {
-                return Ok(Tried::NotYet);
-            }
-            match byte {
-                [b'\n'] => break,
-                [other] if line.len() < MAX_ANSWER_BYTES => line.push(other),
-                _ => return Ok(Tried::Lied),
-            }
+/// One try, through the root of the machine's jail.
+pub(super) async fn try_connect(root: &JailRoot, port: u32) -> io::Result<Tried> {
+    let mut stream = root.connect(VSOCK).await?;
+    stream
+        .write_all(format!("CONNECT {port}\n").as_bytes())
+        .await?;
+    // No byte more than the line: what follows is the guest's.
+    let mut line = Vec::with_capacity(MAX_ANSWER_BYTES);
+    let mut byte = [0];
+    loop {
+        if stream.read(&mut byte).await? == 0 {
+            return Ok(Tried::NotYet);
         }
-        Ok(match is_ok(&line) {
-            true => Tried::Connected(stream),
-            false => Tried::Lied,
-        })
+        match byte {
+            [b'\n'] => break,
+            [other] if line.len() < MAX_ANSWER_BYTES => line.push(other),
+            _ => return Ok(Tried::Lied),
+        }
     }
+    Ok(match is_ok(&line) {
+        true => Tried::Connected(stream),
+        false => Tried::Lied,
+    })
 }
 
 /// Whether this is `OK` and a port.

@@ -31,13 +31,15 @@ pub(super) struct Console {
 }
 
 impl Console {
-    /// A console, and the end of it that the machine writes to.
-    pub(super) fn new() -> io::Result<(Self, OwnedFd)> {
+    /// A console, the end of it that the machine writes to, and once more the one that is read: for who
+    /// reads it when we are gone.
+    pub(super) fn new() -> io::Result<(Self, OwnedFd, OwnedFd)> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        let again = read.try_clone()?;
         let pipe = Receiver::from_owned_fd(read)?;
         let kept = Arc::default();
         let reader = tokio::spawn(keep(pipe, Arc::clone(&kept)));
-        Ok((Self { kept, reader }, write))
+        Ok((Self { kept, reader }, write, again))
     }
 
     /// The last bytes.
@@ -102,7 +104,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_is_read_to_its_end_and_only_its_end_is_kept() {
-        let (console, write) = Console::new().unwrap();
+        let (console, write, _) = Console::new().unwrap();
         let writer = tokio::task::spawn_blocking(move || {
             let mut write = File::from(write);
             for _ in 0..200 {

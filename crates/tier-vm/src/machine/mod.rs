@@ -7,7 +7,8 @@
 //!                              └──end───────▶ (gone)
 //! ```
 //!
-//! Dropped in any state, the machine ends: its runner sees the socket close.
+//! Dropped in any state, the machine ends: its runner sees the socket close. One that may be kept is
+//! left instead ([`Machine::leave`]), and reached through its [`Keeper`].
 
 mod boot;
 mod config;
@@ -16,6 +17,7 @@ mod console;
 mod end;
 mod error;
 mod jail;
+mod keeper;
 mod snapshot;
 mod user;
 
@@ -23,7 +25,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axo_runner::{JAILER_DONE, Reply};
+use axo_runner::{JAILER_DONE, Reply, Request};
 use axo_tier_oci::supervise::{Runner, RunnerError};
 use tokio::sync::Mutex;
 
@@ -34,6 +36,7 @@ pub use console::CONSOLE_KEPT_BYTES;
 pub use end::{End, How};
 pub use error::MachineError;
 pub(crate) use jail::JailRoot;
+pub use keeper::{Ending, Keeper, KeeperError, Keeping};
 pub use snapshot::{SnapshotFiles, SnapshotTarget};
 pub use user::MachineUser;
 
@@ -118,6 +121,34 @@ impl Machine {
             // It was heard in place of how the machine ended.
             Ok(()) | Err(RunnerError::Gone) => Ok(end),
             Err(source) => Err(runner(source)),
+        }
+    }
+
+    /// Leaves it to its keeper: it goes on without us from now on.
+    ///
+    /// # Errors
+    /// [`MachineError::Ended`] if it has just ended, and [`MachineError::Runner`]; there is no machine
+    /// then.
+    pub async fn leave(self) -> Result<(), MachineError> {
+        const DOING: &str = "leaving the machine to its keeper";
+        let of_runner = |source| MachineError::Runner {
+            doing: DOING,
+            source,
+        };
+        self.runner
+            .tell(&Request::Keep, &[])
+            .await
+            .map_err(of_runner)?;
+        match self.runner.answer().await.map_err(of_runner)? {
+            (Reply::Kept, _) => {
+                self.runner.leave();
+                Ok(())
+            }
+            (Reply::MachineEnded(told), _) => {
+                let end = End::of_machine(told, self.root.has(JAILER_DONE));
+                Err(self.ended_while(DOING, end).await)
+            }
+            _ => Err(of_runner(RunnerError::Confused)),
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod answers;
 mod ends;
+mod kept;
 mod kvm;
 mod pool;
 mod posture;

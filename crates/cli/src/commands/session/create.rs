@@ -72,6 +72,7 @@ fn spec(
     Ok(SessionSpec {
         name: arguments.name,
         image,
+        tier: arguments.tier,
         directory: arguments.dir.map(absolute).transpose()?,
         profile: arguments.profile,
         network: arguments.network,

@@ -12,20 +12,35 @@ use crate::printer::Printer;
 
 pub(super) async fn stop(
     names: &[String],
+    discard: bool,
     grace: Duration,
     printer: &Printer,
 ) -> Result<Exit, Failed> {
     each(names, "stopped", printer, async |_, session| {
+        check_brought_back(session, discard).await?;
         session.stop(grace).await
     })
     .await
 }
 
-pub(super) async fn remove(names: &[String], printer: &Printer) -> Result<Exit, Failed> {
+pub(super) async fn remove(
+    names: &[String],
+    discard: bool,
+    printer: &Printer,
+) -> Result<Exit, Failed> {
     each(names, "removed", printer, async |sessions, session| {
+        check_brought_back(session, discard).await?;
         sessions.remove(session).await
     })
     .await
+}
+
+/// What a machine has of a directory goes with it. Unless somebody says that it may, nothing is lost.
+async fn check_brought_back(session: &Session, discard: bool) -> Result<(), SessionError> {
+    match discard {
+        true => Ok(()),
+        false => session.check_brought_back().await,
+    }
 }
 
 /// Ends each of the sessions. One that cannot be ended does not keep the others; the last such one

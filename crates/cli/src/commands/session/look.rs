@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axocoatl_isolation::Size;
-use axocoatl_isolation::sessions::{Metrics, Record, State};
+use axocoatl_isolation::sessions::{Metrics, Record, SessionTier, State};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
@@ -25,13 +25,14 @@ pub(super) async fn list(printer: &Printer) -> Result<Exit, Failed> {
             let mut table = Table::new();
             table
                 .load_style(presets::NOTHING)
-                .set_header(["NAME", "ID", "STATE", "IMAGE", "AGE", "DIRECTORY"]);
+                .set_header(["NAME", "ID", "STATE", "TIER", "IMAGE", "AGE", "DIRECTORY"]);
             for record in &records {
                 let directory = record.directory.as_ref();
                 table.add_row([
                     record.called().to_owned(),
                     record.id.to_string(),
                     cut(state(record)),
+                    record.tier.to_string(),
                     record.image.clone(),
                     age(record),
                     directory.map_or_else(|| "-".into(), |d| d.display().to_string()),
@@ -132,11 +133,16 @@ fn text(record: &Record, metrics: Option<&Metrics>) -> String {
             "image",
             format!("{} ({})", record.image, record.image_digest),
         ),
+        ("tier", record.tier.to_string()),
         ("profile", record.profile.to_string()),
         ("network", record.network.to_string()),
     ];
     if let Some(directory) = &record.directory {
-        lines.push(("directory", directory.display().to_string()));
+        let copy = match record.tier {
+            SessionTier::Podman => "",
+            SessionTier::MicroVm => " (a copy)",
+        };
+        lines.push(("directory", format!("{}{copy}", directory.display())));
     }
     lines.extend(record.ports.iter().map(|port| ("port", port.to_string())));
     let limits = &record.limits;

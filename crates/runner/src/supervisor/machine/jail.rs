@@ -184,6 +184,7 @@ mod tests {
             cgroup: axo_runner::Cgroup::Directories(Vec::new()),
             files: Vec::new(),
             file_bytes: 0,
+            keep: None,
         }
     }
 

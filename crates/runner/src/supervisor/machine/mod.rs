@@ -12,6 +12,7 @@
 
 mod guard;
 mod jail;
+mod keeper;
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -23,6 +24,8 @@ use super::step::Failed;
 use super::{tell, wait_or_kill};
 use guard::Guard;
 use jail::Jail;
+pub(super) use keeper::Keeper;
+use keeper::Keeping;
 
 /// Starts the machine and waits for its end.
 pub(super) fn serve(
@@ -31,11 +34,16 @@ pub(super) fn serve(
     engine: &OwnedFd,
     cgroup: &mut Cgroup,
     deadline: Deadline,
+    keeper: &mut Option<Keeper>,
 ) -> Result<(), Failed> {
     check_id(&prepare.id)?;
     let mut descriptors = descriptors.into_iter();
     let (Some(console), Some(_user)) = (descriptors.next(), descriptors.next()) else {
         return Err(Failed::new("taking over descriptors", "some are missing"));
+    };
+    let keeping = match &prepare.keep {
+        Some(keep) => Some(Keeping::take(keep, &mut descriptors)?),
+        None => None,
     };
     if matches!(prepare.cgroup, axo_runner::Cgroup::Systemd { .. }) {
         let why = "a machine's cgroup is made directly, and not by systemd";
@@ -46,10 +54,17 @@ pub(super) fn serve(
     let guard = Guard::start(&prepare, &jail, cgroup, console, engine)?;
     drop(deadline);
     tell(engine, &Reply::MachineRuns, &[jail.root.as_fd()])?;
-    // The engine's is the only one from now on.
-    drop(jail);
-
-    wait_or_kill(engine, guard.process())?;
+    match keeping {
+        // The engine's is the only one from now on.
+        None => {
+            drop(jail);
+            wait_or_kill(engine, guard.process())?;
+        }
+        Some(keeping) => {
+            let keeper = keeper.insert(keeping.of(jail.root));
+            keeper.attend(engine, guard.process())?;
+        }
+    }
     let status = guard.reap()?;
     let used = cgroup.usage();
     let ended = MachineEnded {
@@ -58,7 +73,15 @@ pub(super) fn serve(
         cpu_micros: used.cpu_micros,
         peak_memory: used.peak_memory,
     };
-    tell(engine, &Reply::MachineEnded(ended), &[])
+    match keeper {
+        None => tell(engine, &Reply::MachineEnded(ended), &[]),
+        Some(keeper) => {
+            // Who had it made may have gone.
+            let _ = tell(engine, &Reply::MachineEnded(ended.clone()), &[]);
+            keeper.ended(ended);
+            Ok(())
+        }
+    }
 }
 
 /// It becomes a part of a path.

@@ -7,7 +7,7 @@
 
 mod inward;
 mod outward;
-mod place;
+pub(crate) mod place;
 
 use std::ffi::OsStr;
 use std::io;

@@ -17,12 +17,12 @@ use crate::directory::Identity;
 const MAX_LINKS: u32 = 40;
 
 /// A directory or file of this host, as an open descriptor and a name in it.
-pub(super) struct HostPlace {
-    pub(super) directory: OwnedFd,
-    pub(super) shown: PathBuf,
+pub(crate) struct HostPlace {
+    pub(crate) directory: OwnedFd,
+    pub(crate) shown: PathBuf,
 }
 
-pub(super) fn host<T>(path: &Path, result: io::Result<T>) -> Result<T, CopyError> {
+pub(crate) fn host<T>(path: &Path, result: io::Result<T>) -> Result<T, CopyError> {
     result.map_err(|source| CopyError::Host {
         path: path.to_owned(),
         source,
@@ -30,7 +30,7 @@ pub(super) fn host<T>(path: &Path, result: io::Result<T>) -> Result<T, CopyError
 }
 
 /// What is in an open directory of this host.
-pub(super) fn names(place: &HostPlace) -> Result<Vec<OsString>, CopyError> {
+pub(crate) fn names(place: &HostPlace) -> Result<Vec<OsString>, CopyError> {
     let mut names = Vec::new();
     let opened = rustix::fs::Dir::read_from(&place.directory);
     for entry in host(&place.shown, opened.map_err(Into::into))? {
@@ -139,7 +139,7 @@ pub(super) fn open_directory(parent: &HostPlace, name: &OsStr) -> Result<OwnedFd
 }
 
 /// A directory made before, opened such that no link leads away from the top.
-pub(super) fn beneath(top: &HostPlace, path: &Path) -> Result<OwnedFd, CopyError> {
+pub(crate) fn beneath(top: &HostPlace, path: &Path) -> Result<OwnedFd, CopyError> {
     let path = match path.as_os_str().is_empty() {
         true => Path::new("."),
         false => path,

@@ -1,0 +1,334 @@
+//! The directory of a session in a machine: a copy goes in when the session is made, and what was made
+//! of it comes back when somebody says so.
+//!
+//! ```text
+//! bring ──▶ seen.rs   what each file was, on this host
+//!       ──▶ (copies)
+//! sync  ──▶ (copies everything out, beside the record)
+//!       ──▶ plan.rs   what is different from what was brought, and whether this host changed it too
+//!       ──▶ apply.rs  writes it, beneath the directory and nowhere else
+//! ```
+//!
+//! The copy that comes out is whole before anything is written: a session that ends in the middle has
+//! changed nothing here. It is hostile: [`crate::agent::Files::copy_out`] says how it is taken.
+
+mod apply;
+mod plan;
+mod seen;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+
+use crate::agent::copy::place::{HostPlace, names};
+use crate::agent::{Agent, Copied, CopyError, CopyLimits};
+use crate::directory::Identity;
+use crate::record::Record;
+use crate::table::Table;
+use crate::{Refused, RefusedReason, SessionError, SessionTier};
+use plan::Plan;
+use seen::{Seen, Tree};
+
+/// Most files, directories and links of a directory.
+const MAX_ENTRIES: u64 = 1_000_000;
+/// How much more than its file system holds may come of a directory, in bytes: its last blocks.
+const SLACK_BYTES: u64 = 64 << 20;
+/// Paths that an error names.
+const NAMED: usize = 20;
+
+/// How a directory is brought back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyncOptions {
+    /// Whether what was removed in the session is removed here.
+    pub delete: bool,
+    /// Whether what was changed on both sides becomes what the session has.
+    pub force: bool,
+    /// Whether nothing is done but said.
+    pub dry_run: bool,
+}
+
+/// What bringing a directory back has done, or would. Paths are relative to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    /// Written: files, links and directories that are new or different.
+    pub written: Vec<PathBuf>,
+    /// Removed.
+    pub removed: Vec<PathBuf>,
+    /// Removed in the session, and left here, because removing was not asked for.
+    pub left: Vec<PathBuf>,
+    /// Neither file, directory nor link, and not copied.
+    pub skipped: Vec<PathBuf>,
+}
+
+impl Synced {
+    /// Whether both sides are the same, as far as the session changed anything.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.written.is_empty() && self.removed.is_empty() && self.left.is_empty()
+    }
+}
+
+/// Why a directory was not brought back.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// It has none that would have to be.
+    #[error("session {0} has no copy of a directory: only one on tier microvm with --dir has")]
+    NoCopy(String),
+    /// Another directory is in its place.
+    #[error("{} is not the directory that the session was made with; copy it out with `axocoatl session cp`", .0.display())]
+    Moved(PathBuf),
+    /// What it was when it was brought is not known.
+    #[error("{} cannot be read: what of the directory was changed is not known; copy it out with `axocoatl session cp`", .path.display())]
+    Seen {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Changed on both sides.
+    #[error(
+        "changed in the session and on this host: {}{}; nothing was written: save those of this host and use --force, or copy single files out with `axocoatl session cp`",
+        list(.paths), more(.paths.len(), *.count)
+    )]
+    Both {
+        /// The first of them.
+        paths: Vec<PathBuf>,
+        /// How many.
+        count: usize,
+    },
+    /// Directories of this host that the session has something else in the place of.
+    #[error(
+        "directories of this host in whose place the session has something else: {}; nothing was written: --delete removes them", list(.0)
+    )]
+    InTheWay(Vec<PathBuf>),
+    /// A copy failed.
+    #[error("bringing the directory back")]
+    Copy(#[from] CopyError),
+    /// This host failed.
+    #[error("{} on this host", .path.display())]
+    Host {
+        /// What it failed with.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl SyncError {
+    fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Host {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    let shown: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    shown.join(", ")
+}
+
+fn first(paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    paths.into_iter().take(NAMED).collect()
+}
+
+fn more(shown: usize, count: usize) -> String {
+    match count - shown {
+        0 => String::new(),
+        left => format!(" and {left} more"),
+    }
+}
+
+/// Copies the directory of a new session into it.
+pub(crate) async fn bring(
+    agent: &Agent,
+    table: &Table,
+    record: &Record,
+    directory: &Identity,
+) -> Result<(), SessionError> {
+    let Some(path) = &record.directory else {
+        return Ok(());
+    };
+    let at = |source: CopyError| SessionError::Bring {
+        path: path.clone(),
+        source: Box::new(source),
+    };
+    let top = opened(path)?;
+    let is_it = |seen: bool| match seen {
+        true => Ok(()),
+        false => Err(SessionError::Refused(Refused {
+            reason: RefusedReason::Directory {
+                path: path.clone(),
+                why: "another came to its place while the session was made".to_owned(),
+            },
+            fix: "see who can write in the directories above it, and name one that you alone can \
+                  move"
+                .to_owned(),
+        })),
+    };
+    is_it(directory.is(&top.directory))?;
+    // Before it is copied: what changes meanwhile has changed since.
+    let (seen, top) = off_thread(move || Ok((Seen::of(&top)?, top))).await?;
+    let files = agent.files("/");
+    let target = relative(path);
+    let mut skipped = 0;
+    for name in names(&top).map_err(at)? {
+        let (from, to) = (path.join(&name), target.join(&name));
+        match files.copy_in(&from, &to, &mut |_: &Copied| ()).await {
+            Ok(copied) => skipped += copied.skipped.len(),
+            Err(CopyError::NotCopied(_)) => skipped += 1,
+            Err(error) => return Err(at(error)),
+        }
+    }
+    // Each was found by its path.
+    is_it(Identity::of(path).is_ok_and(|now| now == *directory))?;
+    if skipped > 0 {
+        tracing::warn!(
+            "{skipped} of {} are neither files, directories nor links, and not in the session",
+            path.display()
+        );
+    }
+    seen.save(&table.seen(&record.id))?;
+    Ok(())
+}
+
+/// Brings the directory of a session back. Only with the turn on it.
+pub(crate) async fn back(
+    agent: &Agent,
+    table: &Table,
+    record: &Record,
+    options: SyncOptions,
+) -> Result<Synced, SyncError> {
+    let Some(path) = record
+        .directory
+        .clone()
+        .filter(|_| record.tier == SessionTier::MicroVm)
+    else {
+        return Err(SyncError::NoCopy(record.called().to_owned()));
+    };
+    let kept = table.seen(&record.id);
+    let top = opened(&path)?;
+    let seen = Seen::load(&kept)?;
+    if !seen.is_of(&top)? {
+        return Err(SyncError::Moved(path));
+    }
+    let stage = Stage::new(table.beside(&record.id))?;
+    let limits = CopyLimits {
+        entries: MAX_ENTRIES,
+        bytes: record.limits.scratch.saturating_add(SLACK_BYTES),
+    };
+    let copied = agent
+        .files("/")
+        .copy_out(
+            &relative(&path),
+            &stage.tree(),
+            limits,
+            &mut |_: &Copied| (),
+        )
+        .await?;
+    let below = |skipped: &PathBuf| skipped.strip_prefix(relative(&path)).map(Path::to_owned);
+    let skipped = copied
+        .skipped
+        .iter()
+        .filter_map(|path| below(path).ok())
+        .collect();
+    off_thread(move || {
+        let ours = opened(&stage.tree())?;
+        let (session, host) = (Tree::of(&ours)?, Tree::of(&top)?);
+        let plan = Plan::make(&seen, (&ours, &session), (&top, &host), options.delete)?;
+        if !plan.in_the_way.is_empty() {
+            return Err(SyncError::InTheWay(first(plan.in_the_way)));
+        }
+        if !plan.both.is_empty() && !options.force {
+            return Err(SyncError::Both {
+                count: plan.both.len(),
+                paths: first(plan.both),
+            });
+        }
+        if !options.dry_run {
+            apply::apply(&plan, (&ours, &session), (&top, &host))?;
+            seen.after(&plan, &session, &top)?.save(&kept)?;
+        }
+        Ok(Synced {
+            written: plan.write,
+            removed: plan.remove,
+            left: plan.left,
+            skipped,
+        })
+    })
+    .await
+}
+
+/// A place beside a session's record for what comes out of it, which is removed with this.
+struct Stage(PathBuf);
+
+impl Stage {
+    fn new(beside: PathBuf) -> Result<Self, SyncError> {
+        // Whoever left one had our turn, and is gone.
+        match fs::remove_dir_all(&beside) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(SyncError::at(&beside)(e)),
+            _ => {}
+        }
+        let made = fs::DirBuilder::new().mode(0o700).create(&beside);
+        made.map_err(SyncError::at(&beside))?;
+        Ok(Self(beside))
+    }
+
+    fn tree(&self) -> PathBuf {
+        self.0.join("tree")
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(%error, "what came out of a session is left beside its record");
+        }
+    }
+}
+
+/// A directory of this host, to which no link leads.
+fn opened(path: &Path) -> Result<HostPlace, SyncError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    Ok(HostPlace {
+        directory: opened.map_err(|e| SyncError::at(path)(e.into()))?,
+        shown: path.to_owned(),
+    })
+}
+
+/// A path as files beneath the root of a session have it.
+fn relative(path: &Path) -> PathBuf {
+    path.strip_prefix("/").unwrap_or(path).to_owned()
+}
+
+/// What reads many files, where nobody else waits for it.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SyncError> + Send + 'static,
+) -> Result<T, SyncError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(SyncError::at(Path::new("."))(io::Error::other(error))))
+}
+
+/// The device and number of an open directory.
+fn number(place: &HostPlace) -> Result<(u64, u64), SyncError> {
+    let file = place.directory.try_clone().map(fs::File::from);
+    let metadata = file.and_then(|file| file.metadata());
+    let metadata = metadata.map_err(SyncError::at(&place.shown))?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// A path of bytes, as the kernel has it.
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}

@@ -27,6 +27,7 @@ pub mod bounds;
 pub mod files;
 mod frame;
 mod hello;
+pub mod machine;
 mod message;
 mod process;
 mod reply;

@@ -70,6 +70,8 @@ pub struct PrepareSession {
 impl PrepareSession {
     /// Where the agent of a session is reached.
     pub const PORT: u32 = 5001;
+    /// What the machine's agent says on its console last if the session's agent ended as it should.
+    pub const ENDED: &str = "the session has ended";
 
     pub(crate) fn check(&self) -> Result<(), ProtocolError> {
         at_most("prepare", self.prepare.len(), bounds::MAX_RUNNER_BYTES)?;
@@ -88,8 +90,6 @@ pub struct ToolEnded {
     pub exited: Vec<u8>,
     /// What the agent ended it for, if it did.
     pub stopped: Option<Stopped>,
-    /// How long it ran, in microseconds.
-    pub wall_micros: u64,
     /// The length of its output file, if there is one, in bytes. So many follow as
     /// [`Output`](crate::Kind::Output); none if it is more than [`RunTool::output_limit`].
     pub output: Option<u64>,

@@ -518,7 +518,6 @@ fn replies() -> Vec<(String, Reply)> {
         let ended = ToolEnded {
             exited: b"{}".to_vec(),
             stopped,
-            wall_micros: 400,
             output,
         };
         let detail = stopped.map_or_else(String::new, |stopped| format!(".{stopped:?}"));

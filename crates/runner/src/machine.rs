@@ -73,6 +73,13 @@ pub struct Account {
     pub ended: Option<MachineEnded>,
     /// What went wrong, if anything did.
     pub failed: Option<String>,
+    /// The end of what the machine wrote to its console since it was kept; hostile.
+    pub last: String,
+}
+
+impl Account {
+    /// Bytes of the console that it tells at most.
+    pub const MAX_LAST_BYTES: usize = 4096;
 }
 
 /// Who ended a machine that could be kept.

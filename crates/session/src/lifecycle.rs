@@ -329,12 +329,18 @@ impl Task {
         };
         self.reload()?;
         let hello = self.agent().hello().await;
-        let transport = self.record.borrow().transport;
-        let unknown = match transport {
+        let (tier, transport) = {
+            let record = self.record.borrow();
+            (record.tier, record.transport)
+        };
+        let unknown = match (tier, transport) {
+            // A machine ends with its agent, so one that lives has it, busy as it may be; and with the
+            // machine goes work that nobody has a copy of.
+            (SessionTier::MicroVm, _) => true,
             // Made with another runtime directory (a login's, for one): it is whoever has that who can look.
-            Transport::Socket => !self.means.table.socket_directory(&self.id()).exists(),
+            (_, Transport::Socket) => !self.means.table.socket_directory(&self.id()).exists(),
             // Podman starts nothing in it. A session that has as many processes as it may is no lost one.
-            Transport::Bridge => matches!(hello, Err(AgentError::NoBridge(_))),
+            (_, Transport::Bridge) => matches!(hello, Err(AgentError::NoBridge(_))),
         };
         let answers = is_there(&hello);
         match (self.state(), self.host().await?.look(&self.id()).await?) {
@@ -349,7 +355,7 @@ impl Task {
                     .await
             }
             (State::Ready, Fate::Running) => {
-                let why = "its container or machine runs and its agent does not answer";
+                let why = "its container runs and its agent does not answer";
                 self.clear(&turn, State::Lost, why.to_owned()).await
             }
             (State::Ready, Fate::Absent) => {

@@ -71,9 +71,13 @@ pub(crate) async fn look(means: &Means, id: &SessionId) -> Result<Fate, SessionE
 /// To which end it has come, and why.
 pub(crate) fn ended(means: &Means, id: &SessionId) -> (State, String) {
     match means.keeper(id).ending() {
-        Ending::Itself => {
+        Ending::Itself(last) if sessions::ended_well(&last) => {
             let why = "it ended by itself: its idle or its total time was over, or its agent ended";
             (State::Stopped, why.to_owned())
+        }
+        Ending::Itself(last) => {
+            let why = format!("its machine ended, and said last: {last:?}");
+            (State::Lost, why)
         }
         Ending::TotalTime => {
             let why = "its total time was over, and its machine was ended";

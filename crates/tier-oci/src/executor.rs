@@ -270,10 +270,7 @@ impl Executor for OciExecutor {
     fn readiness(&self) -> Readiness {
         match &self.inner.host {
             Ok(_) => Readiness::Ready(CAPABILITIES),
-            Err(unavailable) => Readiness::Unavailable {
-                reason: unavailable.reason.clone(),
-                fix: unavailable.fix.clone(),
-            },
+            Err(unavailable) => unavailable.into(),
         }
     }
 

@@ -12,8 +12,6 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-/// Where the agent listens, on the guest's vsock.
-pub(crate) const AGENT_PORT: u32 = 5000;
 /// How long a short operation may take. Emulated processors are slow.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 

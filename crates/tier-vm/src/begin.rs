@@ -7,25 +7,26 @@
 //! kernel ──booted, container made──▶ ┘
 //! ```
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axo_guest_proto::machine::PORT;
 use axo_guest_proto::{PrepareTool, Request};
-use axo_tier_oci::supervise::Pool;
+use axo_tier_oci::supervise::{PREFIX, Pool};
 
-use crate::agent::{AGENT_PORT, ANSWER, Operation};
+use crate::agent::{ANSWER, Operation};
 use crate::api::ApiError;
 use crate::failed::Failed;
 use crate::host::Host;
-use crate::machine::{Guest, Machine, MachineError, SnapshotFiles, SnapshotTarget};
+use crate::machine::{Machine, MachineConfig, MachineError, SnapshotFiles, SnapshotTarget};
 use crate::renew::renew;
 use crate::snapshots::Snapshots;
 use crate::wanted::Wanted;
 
-/// How long a guest may take to boot, up to its agent: half a minute on an emulated processor.
+/// How long a guest may take to boot, up to its agent, and its agent to make a container: half a minute
+/// each on an emulated processor.
 const BOOT: Duration = Duration::from_secs(120);
 /// How long a machine that waited may take to answer: it has before, and others can be made.
 const WAKE: Duration = Duration::from_secs(10);
@@ -141,7 +142,7 @@ impl Beginnings {
         wanted: &Wanted,
         kept: &SnapshotFiles,
     ) -> Result<Machine, Failed> {
-        let restored = Machine::restore(host.config_of(wanted, false)?, kept).await;
+        let restored = Machine::restore(config(host, wanted, false)?, kept).await;
         let machine = restored.inspect_err(|error| {
             if let MachineError::Api {
                 source: ApiError::Refused { .. },
@@ -177,7 +178,7 @@ impl Beginnings {
         machine.snapshot().await?;
         tokio::task::spawn_blocking(move || snapshots.keep(&key, staged))
             .await
-            .map_err(|_| Failed::Closed)?
+            .map_err(Failed::ours)?
             .map_err(Failed::files("keeping a snapshot"))
     }
 
@@ -188,28 +189,32 @@ impl Beginnings {
         wanted: &Wanted,
         target: Option<SnapshotTarget>,
     ) -> Result<Machine, Failed> {
-        let doing = || Failed::files("opening what a guest boots from");
-        let guest = Guest {
-            vcpus: wanted.size.vcpus,
-            memory_mib: wanted.size.memory_mib,
-            kernel: File::open(&host.artifacts.kernel).map_err(doing())?,
-            initramfs: wanted.initramfs.try_clone().map_err(doing())?,
-            command_line: COMMAND_LINE.to_owned(),
-        };
-        let config = host.config_of(wanted, target.is_some())?;
+        let guest = host.guest(wanted.size, &wanted.initramfs)?;
+        let config = config(host, wanted, target.is_some())?;
         let machine = Machine::boot(config, &guest, target).await?;
         let request = Request::PrepareTool(PrepareTool {
             prepare: wanted.prepare.clone(),
             files: wanted.disks.len() > 1,
         });
-        let stream = machine.connect(AGENT_PORT, BOOT).await?;
-        match Operation::done(stream, &request, BOOT).await {
-            Ok(()) => Ok(machine),
-            Err(source) => {
-                let console = machine.last_lines();
-                let _ = machine.end().await;
-                Err(Failed::Agent { source, console })
-            }
+        made_ready(machine, &request).await
+    }
+}
+
+fn config(host: &Host, wanted: &Wanted, stores: bool) -> Result<MachineConfig, Failed> {
+    let id = format!("{PREFIX}vm-{}", uuid::Uuid::new_v4());
+    let limits = wanted.size.on_the_host(&wanted.limits, stores);
+    host.config(id, &wanted.disks, &limits)
+}
+
+/// Waits until the guest has booted, and has its agent do this.
+pub(crate) async fn made_ready(machine: Machine, request: &Request) -> Result<Machine, Failed> {
+    let stream = machine.connect(PORT, BOOT).await?;
+    match Operation::done(stream, request, BOOT).await {
+        Ok(()) => Ok(machine),
+        Err(source) => {
+            let console = machine.last_lines();
+            let _ = machine.end().await;
+            Err(Failed::Agent { source, console })
         }
     }
 }

@@ -3,20 +3,22 @@
 use std::time::{Duration, Instant};
 
 use axo_core::{OutputFile, PlacedCall};
+use axo_guest_proto::machine::PORT;
 use axo_guest_proto::{Kind, MAX_PAYLOAD, Message as _, Reply, Request, RunTool, ToolEnded};
 use axo_runner::{Exited, Launch, OutputFound, Status};
 use axo_tier_oci::{ContainedEnd, Stopped};
 use tokio::net::UnixStream;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
-use crate::agent::{AGENT_PORT, ANSWER, AgentError, Hears, Operation, Tells, within};
+use crate::agent::{ANSWER, AgentError, Hears, Operation, Tells, within};
 use crate::failed::Failed;
 use crate::machine::{End, How, Machine};
 
 /// How long the agent may take over ending a tool at its time limit before the machine is ended.
 const GRACE: Duration = Duration::from_millis(150);
-/// How long the agent may take to execute the tool.
-const START: Duration = Duration::from_secs(60);
+/// How long the agent may take to execute the tool. Longer than it gives its runner, so that it can
+/// say what was not done.
+const START: Duration = Duration::from_secs(70);
 /// How long after a broken connection the end of the machine is waited for, which explains it.
 const EXPLAIN: Duration = Duration::from_secs(1);
 /// How long the output of a tool that has ended may take to come.
@@ -51,7 +53,7 @@ pub(crate) async fn run(
         output_limit: limits.output.bytes(),
         wall_millis: u64::try_from(limits.wall.as_millis()).unwrap_or(u64::MAX),
     });
-    let stream = machine.connect(AGENT_PORT, ANSWER).await?;
+    let stream = machine.connect(PORT, ANSWER).await?;
     let mut heard = Heard::new(limits.output.as_usize());
     let failed = tokio::select! {
         end = heard.converse(stream, &request, input, limits.wall) => match end {

@@ -1,6 +1,6 @@
 //! Directory trees as disk images: squashfs, read-only, made once and kept by their digest.
 
-mod tree;
+pub(crate) mod tree;
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
@@ -20,31 +20,24 @@ pub enum DiskError {
     #[error("{0:?} is no SHA-256 digest, by which a disk is kept")]
     Digest(String),
     /// The tree cannot be a disk.
-    #[error("{} in the tree for disk {digest}: {problem}", path.display())]
+    #[error("{} in its root file system cannot be on a disk: {problem}", path.display())]
     Tree {
-        /// Of the disk.
-        digest: String,
         /// Where, from the root of the tree.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
     /// Past one of the bounds.
-    #[error("the tree for disk {digest} has more than {limit} {unit}; take a smaller image")]
+    #[error("its root file system, which becomes a disk, has more than {limit} {unit}")]
     TooLarge {
-        /// Of the disk.
-        digest: String,
         /// The limit.
         limit: u64,
         /// Its unit.
         unit: &'static str,
     },
-    /// It is not, or was not until its end, the tree of this digest.
-    #[error("the tree for disk {digest} changed while it was read; call the tool again")]
-    Changed {
-        /// Of the disk.
-        digest: String,
-    },
+    /// It changed while it was read.
+    #[error("its root file system changed while a disk of it was made")]
+    Changed,
     /// Another process makes it, or removes it.
     #[error(transparent)]
     Busy(#[from] LockError),
@@ -77,11 +70,10 @@ pub(crate) fn disk_of_changing(
     data: &Path,
     tree: BorrowedFd<'_>,
 ) -> Result<(String, File), DiskError> {
-    let place = Path::new("the tree for a disk");
-    let read = || crate::tree::digest(tree).map_err(FileError::at("reading", place));
-    let digest = read()?;
+    let digest = crate::tree::digest(tree)?;
     // What was packed when it was another already must not get the name.
-    let disk = packed(data, &digest, tree, |digest| still(digest, &read()?))?;
+    let still = |packed: &str| still(packed, &crate::tree::digest(tree)?);
+    let disk = packed(data, &digest, tree, still)?;
     Ok((digest, disk))
 }
 
@@ -95,7 +87,7 @@ fn packed(
     let digest =
         checked(digest).ok_or_else(|| DiskError::Digest(digest.chars().take(100).collect()))?;
     cache::open_or_make(&Places::of(data).disks(), &name(digest), |aside| {
-        tree::pack(digest, tree, aside, &tree::LIMITS)?;
+        tree::pack(tree, aside, &tree::LIMITS)?;
         check(digest)
     })
 }
@@ -104,9 +96,7 @@ fn packed(
 fn still(digest: &str, now: &str) -> Result<(), DiskError> {
     match checked(now) == Some(digest) {
         true => Ok(()),
-        false => Err(DiskError::Changed {
-            digest: digest.to_owned(),
-        }),
+        false => Err(DiskError::Changed),
     }
 }
 

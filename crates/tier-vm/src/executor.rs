@@ -113,6 +113,7 @@ impl Inner {
             // A machine that was not booted for this call may be at fault, and nothing of the tool has
             // run: once more, with one of another origin.
             first = match (&run, origin) {
+                (Err(Unfinished { failed, .. }), _) if failed.is_the_tools() => break (run, ended),
                 (Err(Unfinished { started: false, .. }), Origin::Pool) => Origin::Snapshot,
                 (Err(Unfinished { started: false, .. }), Origin::Snapshot) => {
                     self.beginnings.forget(&wanted);
@@ -223,10 +224,7 @@ impl Executor for VmExecutor {
     fn readiness(&self) -> Readiness {
         match &self.inner.host {
             Ok(_) => Readiness::Ready(CAPABILITIES),
-            Err(unavailable) => Readiness::Unavailable {
-                reason: unavailable.reason.clone(),
-                fix: unavailable.fix.clone(),
-            },
+            Err(unavailable) => unavailable.into(),
         }
     }
 

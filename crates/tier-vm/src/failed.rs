@@ -6,6 +6,7 @@ use axo_guest_proto::Code;
 use axo_tier_oci::supervise::Unavailable;
 
 use crate::agent::AgentError;
+use crate::disk::DiskError;
 use crate::machine::{End, MachineError};
 use crate::sizes::SizeError;
 
@@ -18,6 +19,8 @@ pub(crate) enum Failed {
     Told(RunError),
     #[error(transparent)]
     Size(#[from] SizeError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     #[error(transparent)]
     Machine(#[from] MachineError),
     #[error("{}", console_of(.console))]
@@ -51,6 +54,15 @@ fn console_of(console: &str) -> String {
 }
 
 impl Failed {
+    /// Whether the tool is at fault, which no other machine would help.
+    pub(crate) fn is_the_tools(&self) -> bool {
+        matches!(
+            self,
+            Self::Agent { source: AgentError::Failed(failure), .. }
+                if matches!(failure.code, Code::NotExecutable | Code::NoMemory)
+        )
+    }
+
     /// A failure that is our own.
     pub(crate) fn ours(source: impl Into<BoxError>) -> Self {
         Self::files("making a machine's request")(source)
@@ -80,6 +92,14 @@ pub(crate) fn failed(tool: &ToolSpec, error: Failed) -> RunError {
             needs: needs.to_string(),
             fix: "lower this limit, or run it on tier oci".into(),
         },
+        Failed::Disk(error @ (DiskError::Tree { .. } | DiskError::TooLarge { .. })) => {
+            let fix = "change what it names, or run the tool on tier oci";
+            RunError::bad_tool(tool, error.to_string(), fix)
+        }
+        Failed::Disk(error @ DiskError::Changed) => {
+            let fix = "call the tool again when nobody writes there any more";
+            RunError::bad_tool(tool, error.to_string(), fix)
+        }
         Failed::Agent {
             source: AgentError::Failed(failure),
             ..

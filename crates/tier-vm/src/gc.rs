@@ -9,7 +9,7 @@ use crate::cache::{LOCK, lock_of};
 use crate::files::{self, FileError};
 use crate::lock::{self, Hold, LockError};
 use crate::places::{ASIDE, Places};
-use crate::{disk, initramfs, snapshots};
+use crate::{basis, disk, initramfs, snapshots};
 
 /// What is being made is locked by its maker an instant after it is there, and is no garbage in between.
 const MAKING: Duration = Duration::from_secs(60);
@@ -28,7 +28,8 @@ pub struct Garbage {
 
 /// Removes, or with `dry_run` only finds: installations that were replaced, every initramfs but that
 /// of the installation in force, every disk whose digest `keep` does not want, every snapshot that was
-/// not used for a month, and what makers that died left. Nothing that somebody has open is removed.
+/// made with another installation or was not used for a month, and what makers that died left. Nothing
+/// that somebody has open is removed, but snapshots, which live on where they are open.
 ///
 /// # Errors
 /// The host failed, or another process changes the same for long.
@@ -47,19 +48,23 @@ pub fn gc(
         garbage: Vec::new(),
     };
     sweep.setups(&places)?;
-    sweep.snapshots(&places)?;
-    let used = match Artifacts::open(data) {
-        Ok(artifacts) => Some(initramfs::name(&initramfs::digest(&artifacts))),
-        Err(ArtifactsError::NotSetUp { .. }) => None,
-        // Nobody can tell which one is used.
+    match Artifacts::open(data) {
+        Ok(artifacts) => {
+            let used = initramfs::name(&initramfs::digest(&artifacts));
+            sweep.directory(&places.initramfs(), &|name| name != used)?;
+            sweep.snapshots(&places, &basis::prefix(&artifacts))?;
+        }
+        Err(ArtifactsError::NotSetUp { .. }) => {
+            sweep.directory(&places.initramfs(), &|_| true)?;
+            sweep.snapshots(&places, "")?;
+        }
+        // Nobody can tell what is used.
         Err(error) => {
             tracing::warn!(%error, "every initramfs is kept");
             sweep.directory(&places.initramfs(), &|_| false)?;
-            sweep.disks(&places, keep)?;
-            return Ok(sweep.garbage);
+            sweep.snapshots(&places, "")?;
         }
-    };
-    sweep.directory(&places.initramfs(), &|name| Some(name) != used.as_deref())?;
+    }
     sweep.disks(&places, keep)?;
     Ok(sweep.garbage)
 }
@@ -85,10 +90,11 @@ impl Sweep {
         self.directory(&places.setups(), &|name| Some(name.as_ref()) != current)
     }
 
-    fn snapshots(&mut self, places: &Places) -> Result<(), FileError> {
+    /// Those that do not begin with `prefix`, and those that nobody wants any more.
+    fn snapshots(&mut self, places: &Places, prefix: &str) -> Result<(), FileError> {
         let directory = places.snapshots();
         self.directory(&directory, &|name| {
-            snapshots::is_forgotten(&directory.join(name))
+            !name.starts_with(prefix) || snapshots::is_forgotten(&directory.join(name))
         })
     }
 

@@ -4,20 +4,22 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use axo_core::EffectiveLimits;
 use axo_tier_oci::CgroupDriver;
-use axo_tier_oci::supervise::{CgroupHost, LeftBehind, PREFIX, Unavailable};
+use axo_tier_oci::supervise::{CgroupHost, LeftBehind, Unavailable};
 use tokio::sync::RwLock;
 
 use crate::artifacts::Artifacts;
+use crate::begin::COMMAND_LINE;
 use crate::failed::Failed;
 use crate::kvm;
-use crate::machine::MachineConfig;
-use crate::wanted::Wanted;
+use crate::machine::{Guest, MachineConfig};
+use crate::sizes::MachineSize;
 
 /// Firecracker, its jailer, the guest's kernel, and cgroups.
 pub(crate) struct Host {
     pub(crate) artifacts: Artifacts,
-    pub(crate) cgroups: CgroupHost,
+    cgroups: CgroupHost,
     /// The first machine has enabled controllers.
     enabled: OnceLock<()>,
     /// Read by whoever looks after a runner that is ending.
@@ -44,31 +46,42 @@ impl Host {
         })
     }
 
-    /// What every machine has, with a cgroup of its own.
-    pub(crate) fn config_of(&self, wanted: &Wanted, stores: bool) -> Result<MachineConfig, Failed> {
+    /// What the machine `id` has, with a cgroup of its own that holds it to these limits.
+    pub(crate) fn config(
+        &self,
+        id: String,
+        disks: &[File],
+        limits: &EffectiveLimits,
+    ) -> Result<MachineConfig, Failed> {
         if self.enabled.get().is_none() {
             self.cgroups.enable().map_err(Failed::Host)?;
             let _ = self.enabled.set(());
         }
         let doing = || Failed::files("opening what a machine is made of");
-        let id = format!("{PREFIX}vm-{}", uuid::Uuid::new_v4());
-        let limits = wanted.size.on_the_host(&wanted.limits, stores);
+        let disks = disks.iter().map(File::try_clone).collect::<Result<_, _>>();
         Ok(MachineConfig {
             firecracker: File::open(&self.artifacts.firecracker).map_err(doing())?,
             jailer: File::open(&self.artifacts.jailer).map_err(doing())?,
-            disks: wanted
-                .disks
-                .iter()
-                .map(File::try_clone)
-                .collect::<Result<_, _>>()
-                .map_err(doing())?,
-            cgroup: self.cgroups.of_machine(&id, &limits),
+            disks: disks.map_err(doing())?,
+            cgroup: self.cgroups.of_machine(&id, limits),
             left_behind: LeftBehind::cgroup(
                 self.cgroups.clone(),
                 id.clone(),
                 Arc::clone(&self.endings),
             ),
             id,
+        })
+    }
+
+    /// What a machine of this size boots.
+    pub(crate) fn guest(&self, size: MachineSize, initramfs: &File) -> Result<Guest, Failed> {
+        let doing = || Failed::files("opening what a guest boots from");
+        Ok(Guest {
+            vcpus: size.vcpus,
+            memory_mib: size.memory_mib,
+            kernel: File::open(&self.artifacts.kernel).map_err(doing())?,
+            initramfs: initramfs.try_clone().map_err(doing())?,
+            command_line: COMMAND_LINE.to_owned(),
         })
     }
 }

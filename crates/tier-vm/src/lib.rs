@@ -26,7 +26,8 @@
 //! ```
 //!
 //! - Nothing there is ever changed in place: it is made aside, synced and renamed, so what has its
-//!   name is whole. Whoever uses a file holds a shared lock on it, and [`gc`] leaves it.
+//!   name is whole. Whoever uses a file holds a shared lock on it, and [`gc`] leaves it; but snapshots,
+//!   whose files are open as long as they are used.
 //! - A kernel package, a release archive and a directory tree are hostile bytes: each is bounded,
 //!   and what is not understood is refused. So is every byte of a guest.
 #![warn(missing_docs)]
@@ -34,6 +35,7 @@
 mod agent;
 pub mod api;
 mod artifacts;
+mod basis;
 mod begin;
 mod cache;
 mod call;

@@ -3,10 +3,11 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use axo_guest_proto::machine::PORT;
 use axo_guest_proto::{Renew, Request};
 use tokio::time::{sleep, timeout};
 
-use crate::agent::{AGENT_PORT, AgentError, Operation};
+use crate::agent::{AgentError, Operation};
 use crate::failed::Failed;
 use crate::machine::Machine;
 
@@ -19,7 +20,7 @@ pub(crate) async fn renew(machine: &Machine, within: Duration) -> Result<(), Fai
     getrandom(&mut seed).map_err(Failed::files("drawing randomness"))?;
     let renewed = async {
         loop {
-            let stream = machine.connect(AGENT_PORT, within).await?;
+            let stream = machine.connect(PORT, within).await?;
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             let request = Request::Renew(Renew {
                 now_nanos: u64::try_from(now.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX),

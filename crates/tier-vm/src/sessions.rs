@@ -14,18 +14,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axo_core::BoxError;
+use axo_guest_proto::machine::CGROUPS;
 use axo_guest_proto::{PrepareSession, Request};
 use axo_tier_oci::CgroupDriver;
 pub use axo_tier_oci::ContainedSession;
-use axo_tier_oci::supervise::{CgroupHost, LeftBehind, PREFIX};
+use axo_tier_oci::supervise::{CgroupHost, LeftBehind, PREFIX, Unavailable};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::agent::{AGENT_PORT, Operation};
-use crate::begin::COMMAND_LINE;
+use crate::begin::made_ready;
+use crate::disk::DiskError;
+use crate::failed::Failed;
 use crate::host::Host;
-use crate::machine::{Guest, Keeper, KeeperError, Keeping, Machine, MachineConfig, MachineError};
+use crate::machine::{Keeper, KeeperError, Keeping, Machine, MachineError};
 use crate::sizes::MachineSize;
-use crate::wanted::GUEST_CGROUPS;
 use crate::{disk, initramfs};
 
 /// Where the agent of a session listens, on its guest's vsock.
@@ -33,9 +34,6 @@ pub const PORT: u32 = PrepareSession::PORT;
 
 /// The container inside a machine: there is one.
 const CONTAINER: &str = "axocoatl-session";
-/// How long a guest may take to boot, up to its agent, and its agent to make the container: half a
-/// minute each on an emulated processor.
-const BOOT: Duration = Duration::from_secs(120);
 
 /// What machines of sessions are made with.
 pub struct SessionMachines {
@@ -81,11 +79,16 @@ pub enum SessionMachineError {
         /// Why it failed.
         source: BoxError,
     },
+    /// Its image is no disk.
+    #[error("making a disk of the session's image")]
+    Disk(#[source] DiskError),
     /// Its machine did not do it.
     #[error(transparent)]
     Machine(#[from] MachineError),
     /// The guest did not make the session. What the console says is not to be trusted.
-    #[error("making the session in its machine, whose console ends with: {console:?}")]
+    #[error(
+        "making the session in its machine, whose console ends with: {console:?}; see `axocoatl doctor`"
+    )]
     Guest {
         /// Why.
         source: BoxError,
@@ -108,7 +111,7 @@ impl SessionMachines {
     /// [`SessionMachineError::Unavailable`].
     pub fn examine(installed: &Path, data: &Path) -> Result<Self, SessionMachineError> {
         Ok(Self {
-            host: Host::examine(installed).map_err(unavailable)?,
+            host: Host::examine(installed).map_err(Failed::Host)?,
             data: data.to_owned(),
         })
     }
@@ -119,70 +122,61 @@ impl SessionMachines {
     /// # Errors
     /// [`SessionMachineError`].
     pub async fn start(&self, wanted: &SessionMachine<'_>) -> Result<(), SessionMachineError> {
+        Ok(self.started(wanted).await?.leave().await?)
+    }
+
+    async fn started(&self, wanted: &SessionMachine<'_>) -> Result<Machine, Failed> {
         let session = &wanted.session;
-        let size = MachineSize::of(session.limits)
-            .map_err(|error| SessionMachineError::Limit(error.to_string()))?;
+        let size = MachineSize::of(session.limits)?;
+        let prepare = session.prepare(CONTAINER, Path::new(CGROUPS));
         let request = Request::PrepareSession(PrepareSession {
-            prepare: session
-                .prepare(CONTAINER, Path::new(GUEST_CGROUPS))
-                .and_then(|prepare| Ok(serde_json::to_vec(&prepare)?))
-                .map_err(files("describing the session's container"))?,
-            launch: serde_json::to_vec(&session.launch())
-                .map_err(files("describing the session's agent"))?,
+            prepare: serde_json::to_vec(&prepare.map_err(Failed::ours)?).map_err(Failed::ours)?,
+            launch: serde_json::to_vec(&session.launch()).map_err(Failed::ours)?,
         });
         let (root, initramfs) = self.disks(wanted).await?;
-        self.host.cgroups.enable().map_err(unavailable)?;
-        let open =
-            |path: &Path| File::open(path).map_err(files("opening what the machine is made of"));
-        let artifacts = &self.host.artifacts;
-        let (id, cgroups) = (name(wanted.id), &self.host.cgroups);
-        let config = MachineConfig {
-            firecracker: open(&artifacts.firecracker)?,
-            jailer: open(&artifacts.jailer)?,
-            disks: vec![root],
-            cgroup: cgroups.of_machine(&id, &size.on_the_host(session.limits, false)),
-            left_behind: LeftBehind::cgroup(cgroups.clone(), id.clone(), Arc::default()),
-            id,
-        };
-        let guest = Guest {
-            vcpus: size.vcpus,
-            memory_mib: size.memory_mib,
-            kernel: open(&artifacts.kernel)?,
-            initramfs,
-            command_line: COMMAND_LINE.to_owned(),
-        };
+        let limits = size.on_the_host(session.limits, false);
+        let config = self.host.config(name(wanted.id), &[root], &limits)?;
+        let guest = self.host.guest(size, &initramfs)?;
         let keeping = Keeping::in_directory(wanted.directory, wanted.total)
-            .map_err(files("making a place for the machine's keeper"))?;
-        let machine = Machine::boot_kept(config, &guest, keeping).await?;
-        let stream = machine.connect(AGENT_PORT, BOOT).await?;
-        if let Err(error) = Operation::done(stream, &request, BOOT).await {
-            let console = machine.last_lines();
-            let _ = machine.end().await;
-            return Err(SessionMachineError::Guest {
-                source: error.into(),
-                console,
-            });
-        }
-        Ok(machine.leave().await?)
+            .map_err(Failed::files("making a place for the machine's keeper"))?;
+        made_ready(Machine::boot_kept(config, &guest, keeping).await?, &request).await
     }
 
     /// The root file system as a disk, and what the guest boots from.
-    async fn disks(
-        &self,
-        wanted: &SessionMachine<'_>,
-    ) -> Result<(File, File), SessionMachineError> {
-        const DOING: &str = "making the disk of the session's image";
+    async fn disks(&self, wanted: &SessionMachine<'_>) -> Result<(File, File), Failed> {
         let (data, artifacts) = (self.data.clone(), self.host.artifacts.clone());
         let (root, digest) = (wanted.root.to_owned(), wanted.digest.to_owned());
-        let made = tokio::task::spawn_blocking(move || {
+        tokio::task::spawn_blocking(move || {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let tree = openat(CWD, &root, flags, Mode::empty()).map_err(files(DOING))?;
-            let disk = disk::disk_of(&data, &digest, tree.as_fd()).map_err(files(DOING))?;
+            let tree = openat(CWD, &root, flags, Mode::empty())
+                .map_err(Failed::files("opening the session's image"))?;
+            let disk = disk::disk_of(&data, &digest, tree.as_fd())?;
             let initramfs = initramfs::initramfs(&data, &artifacts)
-                .map_err(files("making the guest's initramfs"))?;
+                .map_err(Failed::files("making the guest's initramfs"))?;
             Ok((disk, initramfs.file))
-        });
-        made.await.unwrap_or_else(|error| Err(files(DOING)(error)))
+        })
+        .await
+        .map_err(Failed::ours)?
+    }
+}
+
+impl From<Failed> for SessionMachineError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Host(Unavailable { reason, fix }) => Self::Unavailable { reason, fix },
+            Failed::Size(needs) => Self::Limit(needs.to_string()),
+            Failed::Machine(error) => Self::Machine(error),
+            Failed::Disk(error) => Self::Disk(error),
+            Failed::Agent { source, console } => Self::Guest {
+                source: source.into(),
+                console,
+            },
+            Failed::Files { doing, source } => Self::Files { doing, source },
+            other => Self::Files {
+                doing: "starting the session's machine",
+                source: other.into(),
+            },
+        }
     }
 }
 
@@ -205,21 +199,15 @@ pub async fn end(id: &str, directory: &Path) -> Result<(), KeeperError> {
     Ok(())
 }
 
+/// Whether the end of a machine's console says that its session ended as it should. It is the guest's
+/// word about itself.
+#[must_use]
+pub fn ended_well(last: &str) -> bool {
+    last.lines()
+        .any(|line| line.trim().ends_with(PrepareSession::ENDED))
+}
+
 /// The machine of a session.
 fn name(id: &str) -> String {
     format!("{PREFIX}vm-ses-{id}")
-}
-
-fn unavailable(unavailable: axo_tier_oci::supervise::Unavailable) -> SessionMachineError {
-    SessionMachineError::Unavailable {
-        reason: unavailable.reason,
-        fix: unavailable.fix,
-    }
-}
-
-fn files<E: Into<BoxError>>(doing: &'static str) -> impl FnOnce(E) -> SessionMachineError {
-    move |source| SessionMachineError::Files {
-        doing,
-        source: source.into(),
-    }
 }

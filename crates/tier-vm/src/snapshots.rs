@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The key is a digest of everything that makes a snapshot valid ([`crate::wanted`]), so a stale one
-//! is never found. They hold no secret of a call, for none has begun; but who could change one would
+//! is never found; what it begins with is that of the installation and the host ([`crate::basis`]). They hold no secret of a call, for none has begun; but who could change one would
 //! be every later call's guest, so they are ours alone, and looked at before they are used.
 
 use std::fs::File;
@@ -22,15 +22,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest;
 use crate::files::{self, Aside, FileError};
-use crate::machine::SnapshotFiles;
+use crate::machine::{MEMORY, STATE, SnapshotFiles};
 use crate::places::Places;
 
 /// Largest state that is read, in bytes. Firecracker's are some 20 KiB.
 const MAX_STATE: u64 = 16 << 20;
 /// How long a snapshot is kept that no call uses.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
-const MEMORY: &str = "memory";
-const STATE: &str = "state";
 const DIGESTS: &str = "digests.json";
 
 /// Where snapshots are.
@@ -105,14 +103,16 @@ impl Snapshots {
     }
 }
 
-/// Whether the snapshot in `place` was not used for a month: nobody asks when its tool goes.
+/// Whether the snapshot in `place` is of no use: it was not used for a month, for nobody asks when its
+/// tool goes, or is what is left of one whose removal was cut short.
 pub(crate) fn is_forgotten(place: &Path) -> bool {
     let used = std::fs::metadata(place.join(DIGESTS)).and_then(|metadata| metadata.modified());
-    used.is_ok_and(|used| {
-        SystemTime::now()
+    match used {
+        Err(e) => e.kind() == io::ErrorKind::NotFound,
+        Ok(used) => SystemTime::now()
             .duration_since(used)
-            .is_ok_and(|unused| unused > FORGOTTEN)
-    })
+            .is_ok_and(|unused| unused > FORGOTTEN),
+    }
 }
 
 fn open(place: &Path) -> io::Result<SnapshotFiles> {

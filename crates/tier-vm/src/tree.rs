@@ -4,37 +4,34 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::hex;
-
-/// How deep directories may lie in one another, as on a disk.
-const MAX_DEPTH: u32 = 128;
-/// Most entries of a tree, as on a disk.
-const MAX_ENTRIES: u64 = 2_000_000;
-/// Most bytes of its files, as on a disk.
-const MAX_BYTES: u64 = 16 << 30;
+use crate::disk::DiskError;
+use crate::disk::tree::{LIMITS, MAX_DEPTH, failed, too_deep, too_large};
 
 /// SHA-256 of the tree, as `sha256:<hex>`. Links are not followed.
 ///
 /// # Errors
-/// If something cannot be read, or there is too much of it.
-pub(crate) fn digest(tree: BorrowedFd<'_>) -> io::Result<String> {
+/// [`DiskError::Tree`] and [`DiskError::TooLarge`].
+pub(crate) fn digest(tree: BorrowedFd<'_>) -> Result<String, DiskError> {
     let mut hash = Hash {
         sha: Sha256::new(),
         entries: 0,
         bytes: 0,
     };
-    let root = fstat(tree)?;
+    let root = fstat(tree).map_err(|e| failed(Path::new("."), e))?;
     hash.attributes(&root);
     // Another directory's disk is another's, even if it is alike: who may write there could swap what
     // is in it while it is packed.
     for number in [root.st_dev, root.st_ino] {
         hash.sha.update(number.to_be_bytes());
     }
-    hash.directory(tree, 0)?;
+    hash.directory(tree, Path::new(""), 0)?;
     Ok(format!("sha256:{}", hex(hash.sha)))
 }
 
@@ -45,46 +42,46 @@ struct Hash {
 }
 
 impl Hash {
-    fn directory(&mut self, directory: BorrowedFd<'_>, depth: u32) -> io::Result<()> {
-        if depth > MAX_DEPTH {
-            return Err(io::Error::other(format!(
-                "directories lie deeper than {MAX_DEPTH} in one another"
-            )));
+    fn directory(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        path: &Path,
+        depth: usize,
+    ) -> Result<(), DiskError> {
+        if depth >= MAX_DEPTH {
+            return Err(too_deep(path));
         }
-        let opened = open(directory, ".", OFlags::RDONLY | OFlags::DIRECTORY)?;
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&opened)? {
-            let name = entry?.file_name().to_owned();
-            if name.as_bytes() != b"." && name.as_bytes() != b".." {
-                self.entries += 1;
-                if self.entries > MAX_ENTRIES {
-                    return Err(io::Error::other(format!(
-                        "there are more than {MAX_ENTRIES} files"
-                    )));
-                }
-                names.push(name);
-            }
+        let listed = open(directory, ".", OFlags::RDONLY | OFlags::DIRECTORY)
+            .and_then(|opened| Ok((self.names(&opened)?, opened)));
+        let (names, opened) = listed.map_err(|e| failed(path, e))?;
+        if self.entries > LIMITS.entries {
+            return Err(too_large(LIMITS.entries, "entries"));
         }
-        // The order in which a file system tells them is its own.
-        names.sort();
         for name in names {
-            let stat = statat(&opened, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let path = path.join(std::ffi::OsStr::from_bytes(name.as_bytes()));
+            let at = |e: io::Error| failed(&path, e);
+            let stat =
+                statat(&opened, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| at(e.into()))?;
             self.part(name.as_bytes());
             self.attributes(&stat);
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
                     let flags = OFlags::PATH | OFlags::DIRECTORY;
-                    let child = open(opened.as_fd(), name.as_c_str(), flags)?;
-                    self.directory(child.as_fd(), depth + 1)?;
+                    let child = open(opened.as_fd(), name.as_c_str(), flags).map_err(at)?;
+                    self.directory(child.as_fd(), &path, depth + 1)?;
                 }
                 FileType::RegularFile => {
                     // It may have become something else by now: what would wait is not waited for.
                     let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-                    self.content(open(opened.as_fd(), name.as_c_str(), flags)?.into())?;
+                    let file = open(opened.as_fd(), name.as_c_str(), flags).map_err(at)?;
+                    self.content(file.into()).map_err(at)?;
+                    if self.bytes > LIMITS.bytes {
+                        return Err(too_large(LIMITS.bytes, "bytes"));
+                    }
                 }
                 FileType::Symlink => {
-                    let target = readlinkat(&opened, &name, Vec::new())?;
-                    self.part(target.as_bytes());
+                    let target = readlinkat(&opened, &name, Vec::new());
+                    self.part(target.map_err(|e| at(e.into()))?.as_bytes());
                 }
                 // No disk has it.
                 _ => {}
@@ -95,22 +92,35 @@ impl Hash {
         Ok(())
     }
 
+    /// The names in a directory, in an order of ours: that in which a file system tells them is its
+    /// own. Ends early where there are too many.
+    fn names(&mut self, directory: &OwnedFd) -> io::Result<Vec<std::ffi::CString>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(directory)? {
+            let name = entry?.file_name().to_owned();
+            if name.as_bytes() != b"." && name.as_bytes() != b".." {
+                self.entries += 1;
+                if self.entries > LIMITS.entries {
+                    break;
+                }
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Ends early where there is too much, of a file that grows while it is read, too.
     fn content(&mut self, mut file: File) -> io::Result<()> {
         let mut one = Sha256::new();
         let mut buffer = vec![0; 64 << 10];
-        loop {
+        while self.bytes <= LIMITS.bytes {
             match file.read(&mut buffer)? {
                 0 => break,
                 read => {
                     one.update(&buffer[..read]);
                     self.bytes += read as u64;
                 }
-            }
-            // Of a file that grows while it is read, too.
-            if self.bytes > MAX_BYTES {
-                return Err(io::Error::other(format!(
-                    "its files have more than {MAX_BYTES} bytes"
-                )));
             }
         }
         self.sha.update(one.finalize());

@@ -4,22 +4,18 @@ use std::fs::File;
 use std::path::Path;
 
 use axo_core::{EffectiveLimits, PlacedCall};
+use axo_guest_proto::machine::CGROUPS;
 use axo_tier_oci::ContainedTool;
 use axo_tier_oci::supervise::Key;
 use serde_json::json;
 
 use crate::artifacts::Artifacts;
-use crate::begin::COMMAND_LINE;
 use crate::failed::Failed;
 use crate::sizes::MachineSize;
-use crate::{digest, disk};
+use crate::{basis, digest, disk};
 
 /// The container inside a machine: there is one.
 const CONTAINER: &str = "axocoatl-tool";
-/// Where the guest has its cgroups.
-pub(crate) const GUEST_CGROUPS: &str = "/sys/fs/cgroup";
-/// Changed when a snapshot made before is none any more for a reason that its key does not show.
-const SNAPSHOT_FORMAT: u32 = 1;
 
 /// A machine that a call needs.
 pub(crate) struct Wanted {
@@ -46,7 +42,7 @@ impl Wanted {
         let of = call.spec().id();
         let size = MachineSize::of(&limits)?;
         let prepare = tool
-            .prepare(CONTAINER, Path::new(GUEST_CGROUPS), &limits)
+            .prepare(CONTAINER, Path::new(CGROUPS), &limits)
             .and_then(|prepare| Ok(serde_json::to_vec(&prepare)?))
             .map_err(Failed::ours)?;
         let (data, artifacts, tool) = (data.to_owned(), artifacts.clone(), tool.clone());
@@ -55,20 +51,15 @@ impl Wanted {
             let initramfs = crate::initramfs::initramfs(&data, &artifacts)
                 .map_err(Failed::files("making the guest's initramfs"))?;
             let made_of = json!({
-                "format": SNAPSHOT_FORMAT,
-                "firecracker": artifacts.versions.firecracker.sha256,
-                "kernel": artifacts.versions.kernel.sha256,
-                "initramfs": initramfs.digest,
                 "disks": digests,
                 "size": size,
-                "command_line": COMMAND_LINE,
                 "prepare": String::from_utf8_lossy(&prepare),
-                "processor": processor(),
             });
+            let made_of = digest::of(made_of.to_string().as_bytes());
             Ok(Self {
                 key: Key {
                     tool: of,
-                    made_of: digest::of(made_of.to_string().as_bytes()).into(),
+                    made_of: format!("{}{made_of}", basis::prefix(&artifacts)).into(),
                 },
                 size,
                 limits,
@@ -78,14 +69,13 @@ impl Wanted {
             })
         })
         .await
-        .unwrap_or(Err(Failed::Closed))
+        .map_err(Failed::ours)?
     }
 }
 
 /// The disks of a tool, and what tells them from others. An image is known by its digest; of what
 /// may have changed everything is read.
 fn disks(data: &Path, tool: &ContainedTool) -> Result<(Vec<String>, Vec<File>), Failed> {
-    const DOING: &str = "making a disk of a tool's files";
     let known = tool.root_digest().map(str::to_owned);
     let trees = [(Some(tool.root()), known), (tool.files(), None)];
     let mut made = (Vec::new(), Vec::new());
@@ -95,30 +85,9 @@ fn disks(data: &Path, tool: &ContainedTool) -> Result<(Vec<String>, Vec<File>), 
             Some(digest) => disk::disk_of(data, &digest, tree).map(|disk| (digest, disk)),
             None => disk::disk_of_changing(data, tree),
         };
-        let (digest, disk) = disk.map_err(Failed::files(DOING))?;
+        let (digest, disk) = disk?;
         made.0.push(digest);
         made.1.push(disk);
     }
     Ok(made)
-}
-
-/// The processor as a snapshot depends on it, and the kernel that runs machines.
-fn processor() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let first = text.split("\n\n").next().unwrap_or_default();
-    let kept = [
-        "vendor_id",
-        "cpu family",
-        "model",
-        "stepping",
-        "microcode",
-        "flags",
-    ];
-    let lines = first.lines().filter(|line| {
-        line.split('\t')
-            .next()
-            .is_some_and(|key| kept.contains(&key.trim()))
-    });
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    lines.chain([kernel.trim()]).collect::<Vec<_>>().join("\n")
 }

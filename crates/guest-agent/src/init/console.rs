@@ -9,6 +9,13 @@ use rustix::termios::tcdrain;
 /// Messages that still go to it: that the kernel has panicked.
 const EMERGENCIES: &str = "1";
 
+/// Comes back to it, for last words.
+pub(super) fn come_back() {
+    let console = File::options().write(true).open("/dev/console");
+    // Without it nobody hears them.
+    let _ = console.map(|console| dup2_stderr(&console));
+}
+
 /// Leaves it: a tool that makes the kernel talk would have the host read it all.
 pub(super) fn leave() -> io::Result<()> {
     write("/proc/sys/kernel/printk", EMERGENCIES)?;

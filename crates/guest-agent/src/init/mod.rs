@@ -14,6 +14,7 @@ mod step;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
+use axo_guest_proto::machine::PORT;
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getpid, setrlimit, umask};
 use rustix::system::{RebootCommand, reboot};
@@ -26,9 +27,6 @@ use crate::surroundings::Surroundings;
 use crate::tool::{Site, Slot};
 use crate::{say, serve, surroundings, vsock};
 use step::{Failed, Step as _};
-
-/// Where the host finds the agent.
-const PORT: u32 = 5000;
 
 /// The runner of containers, in the initramfs.
 const RUNNER: &str = "/axo-runner";
@@ -47,6 +45,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(ready) => {
             say("ready");
             let served = serve_host(ready);
+            console::come_back();
             say(&served.unwrap_or_else(|failed| failed.to_string()));
         }
         Err(failed) => say(&failed.to_string()),

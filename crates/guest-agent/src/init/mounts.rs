@@ -3,7 +3,9 @@
 use std::ffi::CStr;
 use std::fs::{create_dir_all, set_permissions, write};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
+use axo_guest_proto::machine::CGROUPS;
 use rustix::mount::{MountFlags, mount};
 
 use super::step::{Failed, Step as _};
@@ -28,7 +30,7 @@ const MOUNTS: [Mount; 7] = [
     Mount::new("devpts", "/dev/pts", DEVICES, c"mode=0620,ptmxmode=0666"),
     Mount::new("tmpfs", "/dev/shm", PLAIN, c"mode=1777,size=1m"),
     Mount::new("tmpfs", "/run", PLAIN, c"mode=0755,size=1m"),
-    Mount::new("cgroup2", "/sys/fs/cgroup", PLAIN, c""),
+    Mount::new("cgroup2", CGROUPS, PLAIN, c""),
 ];
 
 /// What the cgroup of a container is limited by.
@@ -48,8 +50,11 @@ pub(super) fn mount_all() -> Result<(), Failed> {
     // A runner mounts its stage there, which only it sees.
     create_dir_all("/tmp").step("mounts: making /tmp")?;
     set_permissions("/tmp", PermissionsExt::from_mode(0o1777)).step("mounts: opening /tmp")?;
-    write("/sys/fs/cgroup/cgroup.subtree_control", CONTROLLERS)
-        .step("mounts: enabling the controllers cpu, memory and pids")
+    write(
+        Path::new(CGROUPS).join("cgroup.subtree_control"),
+        CONTROLLERS,
+    )
+    .step("mounts: enabling the controllers cpu, memory and pids")
 }
 
 impl Mount {

@@ -85,13 +85,12 @@ async fn attend(
     let (ended, has_ended) = oneshot::channel();
     let watched = async {
         let end = watch(&runner, wall, is_flooded).await?;
-        let ran = started.elapsed();
         let _ = ended.send(());
-        Ok::<_, Broken>((end, ran))
+        Ok::<_, Broken>(end)
     };
     // Together: a host that takes nothing holds up the tool, but not its end.
     let told = streams.tell(wanted.output_limit, writer, flooded, has_ended);
-    let (told, ((stopped, exited, file), ran)) = tokio::try_join!(told, watched)?;
+    let (told, (stopped, exited, file)) = tokio::try_join!(told, watched)?;
 
     let flooded = (told == Told::OverLimit).then_some(Stopped::OutputLimit);
     let output = file.as_ref().map(|file| file.metadata());
@@ -99,7 +98,6 @@ async fn attend(
     let ended = ToolEnded {
         exited: serde_json::to_vec(&exited).map_err(|_| confused())?,
         stopped: stopped.or(flooded),
-        wall_micros: u64::try_from(ran.as_micros()).unwrap_or(u64::MAX),
         output: output.map(|metadata| metadata.len()),
     };
     Ok((ended, file))

@@ -81,6 +81,7 @@ async fn make(site: &Site, prepare: Box<Prepare>, launch: Launch) -> Result<Runn
 async fn attend(agent: Rc<Agent>, runner: Runner) {
     let why = match runner.exited().await {
         Ok((exited, _)) => match exited.status {
+            Status::Exited(0) => PrepareSession::ENDED.to_owned(),
             Status::Exited(code) => format!("the session's agent ended with status {code}"),
             Status::Signaled(signal) => {
                 format!("the session's agent was ended by signal {signal}")

@@ -22,7 +22,6 @@ fn a_tool_is_prepared_and_run() {
     assert_eq!(ran.exited.output, OutputFound::Opened);
     assert_eq!((ran.ended.stopped, ran.ended.output), (None, Some(8)));
     assert_eq!(ran.file, b"{\"a\": 1}");
-    assert!(ran.ended.wall_micros > 0);
     // Nothing of it is left.
     until(|| machine.runners().is_empty());
 }
@@ -97,7 +96,6 @@ fn a_tool_is_killed_at_its_time_whoever_reads_what_it_writes() {
     assert_eq!(ran.ended.stopped, Some(Stopped::TimedOut));
     assert_eq!(ran.exited.status, Status::Signaled(9));
     assert_eq!(ran.stdout, b"begun\n");
-    assert!(ran.ended.wall_micros >= 600_000);
 
     // A host that takes nothing holds up what is told, not the end of the tool.
     let machine = Machine::new();

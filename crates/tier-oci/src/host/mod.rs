@@ -11,6 +11,8 @@ pub(crate) use limits::{v2_limits, v2_settings};
 pub(crate) use reap::{reap, reap_of, reap_sandbox};
 pub(crate) use users::UserHost;
 
+use axo_core::Readiness;
+
 /// Why this host cannot run sandboxes, and what would help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable {
@@ -18,6 +20,15 @@ pub struct Unavailable {
     pub reason: String,
     /// What would help.
     pub fix: String,
+}
+
+impl From<&Unavailable> for Readiness {
+    fn from(unavailable: &Unavailable) -> Self {
+        Self::Unavailable {
+            reason: unavailable.reason.clone(),
+            fix: unavailable.fix.clone(),
+        }
+    }
 }
 
 impl Unavailable {

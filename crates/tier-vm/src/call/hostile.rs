@@ -40,7 +40,6 @@ fn told(output: Option<u64>, exited: &[u8]) -> Reply {
     Reply::ToolEnded(ToolEnded {
         exited: exited.to_vec(),
         stopped: None,
-        wall_micros: 1,
         output,
     })
 }
@@ -234,7 +233,6 @@ async fn an_end_in_words_that_are_none_is_no_end() {
     let too_long = ToolEnded {
         exited: vec![b' '; 4097],
         stopped: None,
-        wall_micros: 1,
         output: None,
     };
     assert!(Reply::ToolEnded(too_long).to_frame().is_err());

@@ -23,25 +23,25 @@ use super::DiskError;
 use crate::files::{Aside, FileError};
 
 /// What a tree may come to.
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// Bytes of all its files.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// Entries in all its directories.
-    pub(super) entries: u64,
+    pub(crate) entries: u64,
     /// Different owners and groups. The format has room for 65,535, and writing looks through them for
     /// every entry.
     pub(super) owners: usize,
 }
 
 /// What the image store unpacks by default.
-pub(super) const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     bytes: 16 << 30,
     entries: 2_000_000,
     owners: 4096,
 };
 
 /// How deep directories nest. The walk holds a descriptor per level, and a process may have 1024.
-const MAX_DEPTH: usize = 128;
+pub(crate) const MAX_DEPTH: usize = 128;
 
 /// Read at once, in bytes: mksquashfs's default. What a guest reads, it decompresses in blocks of it.
 const BLOCK_BYTES: u32 = 128 << 10;
@@ -53,16 +53,10 @@ const PADDING_KIB: u32 = 4;
 const KEPT_MODE: u32 = 0o1777;
 
 /// Packs the tree into `aside`.
-pub(super) fn pack(
-    digest: &str,
-    tree: BorrowedFd<'_>,
-    aside: &Aside,
-    limits: &Limits,
-) -> Result<(), DiskError> {
+pub(super) fn pack(tree: BorrowedFd<'_>, aside: &Aside, limits: &Limits) -> Result<(), DiskError> {
     let written = |error: io::Error| FileError::at("writing", aside.path())(error);
     let left = Rc::new(Cell::new(limits.bytes));
     let mut packer = Packer {
-        digest,
         root: tree,
         left: Rc::clone(&left),
         image: image().map_err(|error| written(io_error(error)))?,
@@ -75,7 +69,7 @@ pub(super) fn pack(
         .image
         .write(BufWriter::with_capacity(1 << 20, aside.file_of()));
     let (_, length) = result.map_err(|error| match file::exhausted(&left) {
-        true => too_large(digest, limits.bytes, "bytes"),
+        true => too_large(limits.bytes, "bytes"),
         false => written(io_error(error)).into(),
     })?;
     // A file that was there already is written and then taken back, and may reach beyond the end.
@@ -102,7 +96,6 @@ fn image<'a>() -> Result<FilesystemWriter<'a, 'a, 'a>, BackhandError> {
 }
 
 struct Packer<'a> {
-    digest: &'a str,
     root: BorrowedFd<'a>,
     /// Bytes that files may still have.
     left: Rc<Cell<u64>>,
@@ -115,13 +108,13 @@ struct Packer<'a> {
 impl Packer<'_> {
     fn all(&mut self) -> Result<(), DiskError> {
         let root = self.root;
-        let stat = fstat(root).map_err(|error| self.failed(Path::new("."), error))?;
+        let stat = fstat(root).map_err(|error| failed(Path::new("."), error))?;
         let header = self.header(&stat)?;
         self.image.set_root_mode(header.permissions);
         self.image.set_root_uid(header.uid);
         self.image.set_root_gid(header.gid);
-        let opened = open_directory(root, OsStr::new("."))
-            .map_err(|error| self.failed(Path::new("."), error))?;
+        let opened =
+            open_directory(root, OsStr::new(".")).map_err(|error| failed(Path::new("."), error))?;
         self.directory(&opened, Path::new(""), 0)
     }
 
@@ -132,9 +125,9 @@ impl Packer<'_> {
         depth: usize,
     ) -> Result<(), DiskError> {
         if depth >= MAX_DEPTH {
-            return Err(self.refused(path, "it is too deep"));
+            return Err(too_deep(path));
         }
-        let mut names = names(directory).map_err(|error| self.failed(path, error))?;
+        let mut names = names(directory).map_err(|error| failed(path, error))?;
         // The order of the image, in which nothing has to be moved to make room.
         names.sort();
         for name in names {
@@ -152,18 +145,17 @@ impl Packer<'_> {
     ) -> Result<(), DiskError> {
         self.entries += 1;
         if self.entries > self.limits.entries {
-            return Err(too_large(self.digest, self.limits.entries, "entries"));
+            return Err(too_large(self.limits.entries, "entries"));
         }
-        let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| self.failed(path, error))?;
+        let stat =
+            statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| failed(path, error))?;
         let header = self.header(&stat)?;
         let pushed = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 self.image
                     .push_dir(path, header)
-                    .map_err(|error| self.refused(path, &error.to_string()))?;
-                let opened =
-                    open_directory(parent, name).map_err(|error| self.failed(path, error))?;
+                    .map_err(|error| refused(path, &error.to_string()))?;
+                let opened = open_directory(parent, name).map_err(|error| failed(path, error))?;
                 return self.directory(&opened, path, depth + 1);
             }
             FileType::RegularFile => {
@@ -171,8 +163,8 @@ impl Packer<'_> {
                 self.image.push_file(file, path, header)
             }
             FileType::Symlink => {
-                let target = readlinkat(parent, name, Vec::new())
-                    .map_err(|error| self.failed(path, error))?;
+                let target =
+                    readlinkat(parent, name, Vec::new()).map_err(|error| failed(path, error))?;
                 let target = OsString::from_vec(target.into_bytes());
                 self.image.push_symlink(target, path, header)
             }
@@ -182,13 +174,13 @@ impl Packer<'_> {
                 Ok(())
             }
         };
-        pushed.map_err(|error| self.refused(path, &error.to_string()))
+        pushed.map_err(|error| refused(path, &error.to_string()))
     }
 
     fn header(&mut self, stat: &Stat) -> Result<NodeHeader, DiskError> {
         self.ids.extend([stat.st_uid, stat.st_gid]);
         if self.ids.len() > self.limits.owners {
-            return Err(too_large(self.digest, self.limits.owners as u64, "owners"));
+            return Err(too_large(self.limits.owners as u64, "owners"));
         }
         // Times before 1970 and after 2106 do not fit.
         let mtime = stat.st_mtime.clamp(0, i64::from(u32::MAX));
@@ -199,26 +191,28 @@ impl Packer<'_> {
             mtime: u32::try_from(mtime).unwrap_or_default(),
         })
     }
+}
 
-    fn failed(&self, path: &Path, error: Errno) -> DiskError {
-        self.refused(path, &io::Error::from(error).to_string())
-    }
+pub(crate) fn failed(path: &Path, error: impl Into<io::Error>) -> DiskError {
+    refused(path, &error.into().to_string())
+}
 
-    fn refused(&self, path: &Path, problem: &str) -> DiskError {
-        DiskError::Tree {
-            digest: self.digest.to_owned(),
-            path: shown(path),
-            problem: problem.to_owned(),
-        }
+pub(crate) fn refused(path: &Path, problem: &str) -> DiskError {
+    DiskError::Tree {
+        path: shown(path),
+        problem: problem.to_owned(),
     }
 }
 
-fn too_large(digest: &str, limit: u64, unit: &'static str) -> DiskError {
-    DiskError::TooLarge {
-        digest: digest.to_owned(),
-        limit,
-        unit,
-    }
+pub(crate) fn too_deep(path: &Path) -> DiskError {
+    refused(
+        path,
+        &format!("directories lie deeper than {MAX_DEPTH} in one another"),
+    )
+}
+
+pub(crate) fn too_large(limit: u64, unit: &'static str) -> DiskError {
+    DiskError::TooLarge { limit, unit }
 }
 
 /// A path as it may be shown: it is the tree's, and may be long.

@@ -59,6 +59,42 @@ fn only_what_nobody_wants_or_uses_is_removed() {
 }
 
 #[test]
+fn snapshots_go_with_their_installation_and_with_time() {
+    let data = tempfile::tempdir().unwrap();
+    let places = Places::of(data.path());
+    let stored = |name: &str, unused: Duration| {
+        let place = places.snapshots().join(name);
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join("memory"), "pages").unwrap();
+        let digests = place.join("digests.json");
+        fs::write(&digests, "{}").unwrap();
+        let used = SystemTime::now() - unused;
+        let file = File::options().append(true).open(&digests).unwrap();
+        file.set_modified(used).unwrap();
+        place
+    };
+    let day = Duration::from_secs(24 * 3600);
+    let left = [
+        stored("now-a", day),
+        stored("now-b", 40 * day),
+        stored("old-a", day),
+        stored("now-c", day),
+    ];
+    // Its removal was cut short.
+    fs::remove_file(left[3].join("digests.json")).unwrap();
+    let mut sweep = Sweep {
+        dry_run: false,
+        garbage: Vec::new(),
+    };
+    sweep.snapshots(&places, "now-").unwrap();
+    assert_eq!(
+        left.map(|place| place.exists()),
+        [true, false, false, false]
+    );
+    assert_eq!(sweep.garbage.len(), 3);
+}
+
+#[test]
 fn nothing_is_there_to_remove_where_nothing_is() {
     let data = tempfile::tempdir().unwrap();
     assert_eq!(gc(data.path(), &|_| false, false).unwrap(), []);

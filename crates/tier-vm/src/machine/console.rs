@@ -50,14 +50,7 @@ impl Console {
 
     /// The last lines, as text that is not to be trusted.
     pub(super) fn last_lines(&self) -> String {
-        let kept = self.kept();
-        let text = String::from_utf8_lossy(&kept);
-        let lines: Vec<&str> = text
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
-        last[last.ceil_char_boundary(last.len().saturating_sub(LAST_BYTES))..].to_owned()
+        last_lines(&self.kept())
     }
 
     /// Waits until nobody writes any more, for a moment at most.
@@ -69,6 +62,17 @@ impl Console {
         };
         let _ = tokio::time::timeout(moment, ended).await;
     }
+}
+
+/// The last lines of a console, as text that is not to be trusted.
+pub(super) fn last_lines(console: &[u8]) -> String {
+    let text = String::from_utf8_lossy(console);
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
+    last[last.ceil_char_boundary(last.len().saturating_sub(LAST_BYTES))..].to_owned()
 }
 
 impl Drop for Console {

@@ -21,8 +21,10 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
 
 use super::connect::{Tried, try_connect};
+use super::console::last_lines;
 use super::end::{End, How};
 use super::jail::JailRoot;
 
@@ -36,6 +38,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 const END: Duration = Duration::from_secs(30);
 /// How long the guest may take to accept a connection. Emulated processors are slow.
 const ACCEPT: Duration = Duration::from_secs(30);
+/// How long after a refused connection the next one is tried.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Longest account, in bytes.
 const MAX_ACCOUNT_BYTES: u64 = 64 << 10;
 
@@ -55,8 +59,8 @@ pub struct Keeper {
 /// How a machine ended that was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Its guest powered off.
-    Itself,
+    /// Its guest powered off. The end of what it said on its console, which is not to be trusted.
+    Itself(String),
     /// Its keeper ended it when its time was over.
     TotalTime,
     /// Somebody asked its keeper to end it.
@@ -71,9 +75,6 @@ pub enum KeeperError {
     /// Nobody keeps the machine: there is none any more.
     #[error("the machine is gone")]
     Gone,
-    /// Its guest accepts nobody there.
-    #[error("nothing in the machine listens")]
-    Deaf(#[source] io::Error),
     /// What stands behind the vsock's socket is no Firecracker.
     #[error("the machine's vsock answered what it never does")]
     Lied,
@@ -130,22 +131,25 @@ impl Keeper {
         Self { directory }
     }
 
-    /// A stream to `port` of the guest.
+    /// A stream to `port` of the guest. A guest that has too much to do refuses one now and then, as
+    /// Firecracker does for one that takes two seconds: that is tried again.
     ///
     /// # Errors
     /// [`KeeperError`].
     pub async fn connect(&self, port: u32) -> Result<UnixStream, KeeperError> {
-        let root = self.root().await?;
-        let tried = tokio::time::timeout(ACCEPT, try_connect(&root, port));
-        match tried.await {
-            Ok(Ok(Tried::Connected(stream))) => Ok(stream),
-            Ok(Ok(Tried::Lied)) => Err(KeeperError::Lied),
-            Ok(Ok(Tried::NotYet)) => {
-                Err(KeeperError::Deaf(io::ErrorKind::ConnectionRefused.into()))
+        let tries = async {
+            loop {
+                // Each time: it tells whether the machine is there at all.
+                let root = self.root().await?;
+                match try_connect(&root, port).await {
+                    Ok(Tried::Connected(stream)) => return Ok(stream),
+                    Ok(Tried::Lied) => return Err(KeeperError::Lied),
+                    Ok(Tried::NotYet) | Err(_) => sleep(PAUSE).await,
+                }
             }
-            Ok(Err(error)) => Err(KeeperError::Deaf(error)),
-            Err(_) => Err(KeeperError::Late(ACCEPT)),
-        }
+        };
+        let connected = timeout(ACCEPT, tries).await;
+        connected.unwrap_or(Err(KeeperError::Late(ACCEPT)))
     }
 
     /// Whether the machine lives.
@@ -189,7 +193,9 @@ impl Keeper {
         match (account.by, how, account.failed) {
             (EndedBy::Asked, _, _) => Ending::Asked,
             (EndedBy::TotalTime, _, _) => Ending::TotalTime,
-            (EndedBy::Itself, Some(How::PoweredOff), _) => Ending::Itself,
+            (EndedBy::Itself, Some(How::PoweredOff), _) => {
+                Ending::Itself(last_lines(account.last.as_bytes()))
+            }
             (_, Some(how), _) => Ending::Otherwise(how.to_string()),
             (_, None, Some(failed)) => Ending::Otherwise(failed),
             (_, None, None) => Ending::Otherwise("for an unknown reason".to_owned()),

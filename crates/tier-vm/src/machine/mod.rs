@@ -37,6 +37,7 @@ pub use end::{End, How};
 pub use error::MachineError;
 pub(crate) use jail::JailRoot;
 pub use keeper::{Ending, Keeper, KeeperError, Keeping};
+pub(crate) use snapshot::{MEMORY, STATE};
 pub use snapshot::{SnapshotFiles, SnapshotTarget};
 pub use user::MachineUser;
 

@@ -11,8 +11,8 @@ use super::user::MachineUser;
 use crate::api::{SnapshotCreate, SnapshotType};
 
 /// The files' names, in a directory of snapshots and in the jail.
-pub(super) const MEMORY: &str = "memory";
-pub(super) const STATE: &str = "state";
+pub(crate) const MEMORY: &str = "memory";
+pub(crate) const STATE: &str = "state";
 
 /// Room in a file for what is not memory, in bytes: Firecracker's state of a machine is some tens of
 /// kilobytes.

@@ -51,6 +51,8 @@ pub(crate) struct Keeper {
     /// Who has ended it, if somebody has.
     by: Option<EndedBy>,
     ended: Option<MachineEnded>,
+    /// The end of what its console said.
+    last: Vec<u8>,
 }
 
 /// A connection that has not asked yet.
@@ -100,6 +102,7 @@ impl Keeping {
             waiting: Vec::new(),
             by: None,
             ended: None,
+            last: Vec::new(),
         }
     }
 }
@@ -227,10 +230,13 @@ impl Keeper {
         }
     }
 
-    /// Takes what the machine has written, so that whoever writes does not wait. Nobody reads it.
-    fn drain(&self) {
+    /// Takes what the machine has written, so that whoever writes does not wait. Its end is kept.
+    fn drain(&mut self) {
         let mut bytes = vec![0; CONSOLE_BYTES];
-        let _ = rustix::io::read(&self.keeping.console, bytes.as_mut_slice());
+        let read = rustix::io::read(&self.keeping.console, bytes.as_mut_slice()).unwrap_or(0);
+        self.last.extend_from_slice(&bytes[..read]);
+        let over = self.last.len().saturating_sub(Account::MAX_LAST_BYTES);
+        self.last.drain(..over);
     }
 
     /// Notes how it ended.
@@ -245,10 +251,12 @@ impl Keeper {
             (None, false) => Some("its cgroup could not be removed".to_owned()),
             (None, true) => None,
         };
+        self.drain();
         let account = Account {
             by: self.by.unwrap_or(EndedBy::Itself),
             ended: self.ended,
             failed,
+            last: String::from_utf8_lossy(&self.last).into_owned(),
         };
         if let Ok(text) = serde_json::to_vec(&account) {
             // On a disk that is full there is none, and it is taken for killed.

@@ -209,6 +209,46 @@ async fn one_whose_machine_dies_behind_our_back_is_lost() {
     }
 }
 
+/// Its machine has work that nobody has a copy of.
+#[tokio::test]
+async fn one_that_does_not_answer_for_a_while_is_not_lost() {
+    let site = site();
+    let sessions = site.sessions();
+    let session = create(&site.config, &sessions, |_| ()).await.unwrap();
+    sh(&session, "echo kept > /tmp/kept").await;
+    let id = session.record().id;
+    // Nobody reaches its agent.
+    let jail = PathBuf::from(format!("/proc/{}/root", machines()[0]));
+    std::fs::rename(jail.join("v.sock"), jail.join("away")).unwrap();
+    let found = sessions.find(id.as_str()).await.unwrap();
+    assert_eq!(found.record().state, State::Ready);
+    std::fs::rename(jail.join("away"), jail.join("v.sock")).unwrap();
+    assert_eq!(sh(&session, "cat /tmp/kept").await, "kept");
+    sessions.remove(&session).await.unwrap();
+    site.is_clean();
+}
+
+#[tokio::test]
+async fn one_whose_agent_dies_is_lost_with_the_reason() {
+    let site = site();
+    let sessions = site.sessions();
+    let session = create(&site.config, &sessions, |spec| {
+        spec.limits.memory = axo_core::Size::from_mib(64);
+        spec.limits.scratch = axo_core::Size::from_mib(256);
+    })
+    .await
+    .unwrap();
+    // What is in memory stays there when its writer is killed, and the agent has no more.
+    let fill = "dd if=/dev/zero of=/tmp/full bs=1M count=200";
+    let command = Run::new(["/bin/busybox", "sh", "-c", fill]);
+    let _ = session.output(command, 1 << 20).await;
+    assert_eq!(ends(&session).await, State::Lost);
+    let why = session.record().why.unwrap();
+    assert!(why.contains("was ended by signal 9"), "{why}");
+    sessions.remove(&session).await.unwrap();
+    site.is_clean();
+}
+
 /// A process that makes sessions, which the next test kills.
 #[tokio::test]
 #[ignore = "a part of the next test"]

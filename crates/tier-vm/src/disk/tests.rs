@@ -267,7 +267,7 @@ fn limits_hold_and_nothing_is_left() {
         home.pack(&LIMITS)
             .unwrap_err()
             .to_string()
-            .contains("too deep")
+            .contains("deeper than 128")
     );
     assert_eq!(fs::read_dir(home.data.path()).unwrap().count(), 0);
 }

@@ -161,6 +161,30 @@ async fn its_guest_is_reached_through_its_keeper_whatever_it_writes() {
 }
 
 #[tokio::test]
+async fn a_guest_that_is_busy_is_asked_again() {
+    let place = place();
+    let (machine, traces, keeper) = boot_kept(place.path(), "slow guest", LONG).await;
+    machine.leave().await.unwrap();
+    keeper.connect(5001).await.unwrap();
+    keeper.end().await.unwrap();
+    traces.vanish();
+}
+
+#[tokio::test]
+async fn a_guest_that_goes_is_told_with_its_last_words() {
+    let place = place();
+    let (machine, traces, keeper) = boot_kept(place.path(), "goes", LONG).await;
+    machine.leave().await.unwrap();
+    let gone = keeper.connect(5001).await;
+    assert!(matches!(gone, Err(KeeperError::Gone)), "{gone:?}");
+    let Ending::Itself(last) = keeper.ending() else {
+        panic!("{:?}", keeper.ending());
+    };
+    assert!(last.ends_with("its last words"), "{last}");
+    traces.vanish();
+}
+
+#[tokio::test]
 async fn how_it_ended_is_told_to_who_comes_later() {
     let place = place();
     let (machine, traces, keeper) = boot_kept(place.path(), "good", LONG).await;

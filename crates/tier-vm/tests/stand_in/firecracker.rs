@@ -147,6 +147,10 @@ fn guest(mut stream: UnixStream, mode: &str, tries: u32) {
         // A guest whose agent does not listen yet.
         "slow guest" if tries < 5 => return,
         "no agent" => return,
+        "goes" => {
+            println!("its last words");
+            std::process::exit(0);
+        }
         "lies" => b"NO WAY\n",
         "endless line" => &[b'O'; 4096],
         "mute" => forever(),

@@ -5,9 +5,9 @@
 //! <data>/sessions/<id>/lock             flocked by whoever moves the session to another state
 //! <data>/sessions/<id>/directory.seen   the directory that the session has a copy of, as it was
 //! <data>/sessions/<id>/directory/       that copy on its way back
-//! <data>/sessions/owner                 what our containers are labelled with
-//! <runtime>/sessions/<id>/agent.sock    the agent's socket; gone after a restart of the host
-//! <runtime>/sessions/<id>/keeper.sock   for a session in a machine, its keeper's
+//! <data>/sessions/owner                 who we are, by what our containers and sockets are told from others
+//! <runtime>/sessions/<owner>/<id>/agent.sock    the agent's socket; gone after a restart of the host
+//! <runtime>/sessions/<owner>/<id>/keeper.sock   for a session in a machine, its keeper's
 //! ```
 
 use std::fs::{self, File};
@@ -45,16 +45,19 @@ pub(crate) struct Unreadable {
 impl Table {
     /// Opens the table beneath `data`, with sockets beneath `runtime`.
     pub(crate) fn open(data: &Path, runtime: &Path) -> Result<Self, SessionError> {
-        let table = Self {
+        let mut table = Self {
             records: data.join("sessions"),
             sockets: runtime.join("sessions"),
         };
         private_directory(&table.records)?;
+        // Owners may share it.
+        private_directory(&table.sockets)?;
+        table.sockets.push(table.owner()?);
         private_directory(&table.sockets)?;
         Ok(table)
     }
 
-    /// What our containers are labelled with, so that nobody else's are touched.
+    /// What our containers and sockets are told by, so that nobody else's are touched.
     pub(crate) fn owner(&self) -> Result<String, SessionError> {
         let path = self.records.join("owner");
         if let Some(text) = read(&path, 64)? {

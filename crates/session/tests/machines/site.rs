@@ -89,7 +89,8 @@ impl Site {
     pub(crate) fn is_clean(&self) {
         assert_eq!(machines(), Vec::<u32>::new());
         assert_eq!(cgroups(), Vec::<PathBuf>::new());
-        let sockets = std::fs::read_dir(self.config.runtime.join("sessions")).unwrap();
+        let owners = std::fs::read_dir(self.config.runtime.join("sessions")).unwrap();
+        let sockets = owners.flat_map(|owner| std::fs::read_dir(owner.unwrap().path()).unwrap());
         assert_eq!(sockets.count(), 0);
     }
 }

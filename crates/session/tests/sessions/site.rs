@@ -119,10 +119,11 @@ impl Site {
         names.lines().map(str::to_owned).collect()
     }
 
-    /// Names of what is beneath the directory of sockets.
+    /// Names of the directories of sockets, whoever's they are.
     pub(crate) fn socket_directories(&self) -> Vec<String> {
-        let listed = std::fs::read_dir(self.config.runtime.join("sessions")).unwrap();
-        listed
+        let owners = std::fs::read_dir(self.config.runtime.join("sessions")).unwrap();
+        owners
+            .flat_map(|owner| std::fs::read_dir(owner.unwrap().path()).unwrap())
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect()
     }

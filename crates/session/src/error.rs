@@ -80,7 +80,8 @@ pub enum SessionError {
     Machine(#[from] Box<SessionMachineError>),
     /// Its machine's keeper does not do what it should.
     #[error(
-        "ending the session\'s machine; try it again, or end its runner, which is called axo-runner"
+        "ending the session's machine; try it again, or end its keeper, which is the axo-runner that has \
+         the keeper.sock of this session open"
     )]
     Keeper(#[from] KeeperError),
     /// Its directory was not copied into it.

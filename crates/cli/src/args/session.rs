@@ -147,7 +147,8 @@ pub(crate) struct SessionLimitArguments {
     /// Open files of a process. Default: 1024
     #[arg(long, value_name = "N")]
     pub(crate) files: Option<u32>,
-    /// Room in each of /tmp, /run, /var/tmp and /dev/shm, in memory. Default: 256MiB
+    /// Room in each of /tmp, /run, /var/tmp and /dev/shm, in memory; in a machine also of its copy of
+    /// --dir, and of dev's root. Default: 256MiB
     #[arg(long, value_name = "SIZE")]
     pub(crate) scratch: Option<Size>,
     /// It ends after so long without anybody connected. Default: 1h

@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
+mod jobs;
+
+use jobs::Job;
+
 use crate::setup;
-use crate::shell::{Shell, Started, say};
+use crate::shell::{Shell, Started};
 
 /// What each host is, and how `vmhost` is asked for it.
 const HOSTS: [(&str, &[&str]); 4] = [
@@ -38,6 +42,9 @@ const SESSIONS: [&str; 6] = [
     "posture::a_locked_session_has_nothing_of_the_host",
 ];
 
+/// The cases of tier microvm, and where they say what they came to.
+const MICROVM: [&str; 4] = ["--subject", "microvm", "--save", "/results/microvm.json"];
+
 /// An emulated processor takes several times as long as a real one.
 const TIMEOUT: &str = "20min";
 
@@ -56,34 +63,38 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         ("as a whole", whole_tests(shell, &guest.shared)?),
         ("of sessions", machine_sessions(shell, &guest.shared)?),
     ];
-    let mut failed = Vec::new();
-    let mut note = |name: String, result: Result<()>| {
-        if let Err(error) = result {
-            say(format_args!("{error:#}"));
-            failed.push(name);
-        }
-    };
-    for (name, host) in HOSTS {
-        say(format_args!("\n== conformance of tier oci: {name}"));
-        let result = guest.run(host, &guest.conformance, &["--subject", "oci"]);
-        note(format!("tier oci: {name}"), result);
-    }
-    for (which, program) in &machine_tests {
-        say(format_args!("\n== tier microvm: its own tests, {which}"));
-        let arguments = ["--test-threads", "1", "--nocapture"];
-        let result = guest.run(&ONE_PROCESSOR, program, &arguments);
-        note(format!("the tests of tier microvm, {which}"), result);
-    }
-    say("\n== conformance of tier microvm");
-    note("tier microvm".into(), guest.microvm());
-    let (name, host) = ORDINARY_USER;
-    say(format_args!("\n== sessions: {name}"));
     // One after the other, as on every host.
-    let arguments = [&["--test-threads", "1", "--exact"][..], &SESSIONS].concat();
-    let result = guest.run(host, &sessions, &arguments);
-    note(format!("sessions: {name}"), result);
+    let one_by_one = ["--test-threads", "1"].map(str::to_owned);
+    let mut jobs = vec![Job {
+        name: "conformance of tier microvm".into(),
+        host: &ONE_PROCESSOR,
+        program: &guest.conformance,
+        arguments: MICROVM.map(str::to_owned).into(),
+    }];
+    jobs.extend(HOSTS.map(|(name, host)| Job {
+        name: format!("conformance of tier oci: {name}"),
+        host,
+        program: &guest.conformance,
+        arguments: ["--subject", "oci"].map(str::to_owned).into(),
+    }));
+    jobs.extend(machine_tests.iter().map(|(which, program)| Job {
+        name: format!("tests of tier microvm, {which}"),
+        host: &ONE_PROCESSOR,
+        program,
+        arguments: one_by_one.to_vec(),
+    }));
+    let (name, host) = ORDINARY_USER;
+    let named = ["--exact"].into_iter().chain(SESSIONS).map(str::to_owned);
+    jobs.push(Job {
+        name: format!("sessions: {name}"),
+        host,
+        program: &sessions,
+        arguments: one_by_one.into_iter().chain(named).collect(),
+    });
+    let failed = jobs::run(&guest, jobs);
+    guest.keep_results()?;
     if !failed.is_empty() {
-        bail!("what is promised is not kept on: {}", failed.join("; "));
+        bail!("what is promised is not kept: {}", failed.join("; "));
     }
     Ok(())
 }
@@ -159,18 +170,26 @@ impl<'a> Guest<'a> {
 
     /// The cases of tier microvm. What they came to is kept, if it is bad too.
     fn microvm(&self) -> Result<()> {
-        let arguments = ["--subject", "microvm", "--save", "/results/microvm.json"];
-        let result = self.run(&ONE_PROCESSOR, &self.conformance, &arguments);
+        let result = self
+            .command(&ONE_PROCESSOR, &self.conformance)
+            .and_then(|command| command.args(MICROVM).run());
+        self.keep_results()?;
+        result
+    }
+
+    /// What the cases of tier microvm came to, if they were run.
+    fn keep_results(&self) -> Result<()> {
         let saved = self.shared.path().join(RESULTS).join("microvm.json");
         if saved.exists() {
             let kept = results(self.shell)?;
             std::fs::copy(&saved, &kept).with_context(|| format!("writing {}", kept.display()))?;
         }
-        result
+        Ok(())
     }
 
-    fn run(&self, host: &[&str], program: &Path, arguments: &[&str]) -> Result<()> {
-        vmhost(self.shell, self.shared.path())?
+    /// A program in a machine; without its arguments.
+    fn command(&self, host: &[&str], program: &Path) -> Result<Started> {
+        Ok(vmhost(self.shell, self.shared.path())?
             .arg("--results")
             .arg(self.shared.path().join(RESULTS))
             .args([
@@ -185,9 +204,7 @@ impl<'a> Guest<'a> {
             ])
             .args(host)
             .arg("--")
-            .arg(program)
-            .args(arguments)
-            .run()
+            .arg(program))
     }
 }
 

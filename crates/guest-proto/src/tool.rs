@@ -31,11 +31,15 @@ pub struct PrepareTool {
     /// Whether its one bind is the machine's second disk, which has the tool's own files. Otherwise
     /// it has none.
     pub files: bool,
+    /// The path in the image of a program to be read before it is needed, for a machine that is stored
+    /// with it in memory; none if it is empty. What cannot be read is not.
+    pub ahead: Vec<u8>,
 }
 
 impl PrepareTool {
     pub(crate) fn check(&self) -> Result<(), ProtocolError> {
-        at_most("prepare", self.prepare.len(), bounds::MAX_RUNNER_BYTES)
+        at_most("prepare", self.prepare.len(), bounds::MAX_RUNNER_BYTES)?;
+        at_most("ahead", self.ahead.len(), bounds::MAX_PATH_BYTES)
     }
 }
 

@@ -62,6 +62,7 @@ fn a_tool_that_is_too_large_and_a_seed_that_is_not_of_64_bytes_are_refused() {
     let prepare = |bytes| PrepareTool {
         prepare: vec![b' '; bytes],
         files: false,
+        ahead: Vec::new(),
     };
     let run = |bytes| RunTool {
         launch: vec![b' '; bytes],
@@ -399,6 +400,7 @@ fn requests() -> Vec<(String, Request)> {
             Request::PrepareTool(PrepareTool {
                 prepare: b"{}".to_vec(),
                 files: true,
+                ahead: b"/a".to_vec(),
             }),
             Request::RunTool(RunTool {
                 launch: b"{}".to_vec(),

@@ -88,6 +88,12 @@ impl ContainedTool {
         self.tool.root.as_fd()
     }
 
+    /// The absolute path of its program in the root file system.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        &self.tool.program.path
+    }
+
     /// The tool's own files, which are shown at `/tool`.
     #[must_use]
     pub fn files(&self) -> Option<BorrowedFd<'_>> {

@@ -189,12 +189,17 @@ impl Beginnings {
         wanted: &Wanted,
         target: Option<SnapshotTarget>,
     ) -> Result<Machine, Failed> {
+        let stores = target.is_some();
         let guest = host.guest(wanted.size, &wanted.initramfs)?;
-        let config = config(host, wanted, target.is_some())?;
+        let config = config(host, wanted, stores)?;
         let machine = Machine::boot(config, &guest, target).await?;
         let request = Request::PrepareTool(PrepareTool {
             prepare: wanted.prepare.clone(),
             files: wanted.disks.len() > 1,
+            ahead: match stores {
+                true => wanted.program.clone(),
+                false => Vec::new(),
+            },
         });
         made_ready(machine, &request).await
     }

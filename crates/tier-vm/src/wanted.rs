@@ -25,6 +25,8 @@ pub(crate) struct Wanted {
     pub(crate) limits: EffectiveLimits,
     /// What the runner inside is asked for, as JSON.
     pub(crate) prepare: Vec<u8>,
+    /// The path of the tool's program in its root file system.
+    pub(crate) program: Vec<u8>,
     pub(crate) initramfs: File,
     /// The image's root file system, then the tool's own files.
     pub(crate) disks: Vec<File>,
@@ -45,6 +47,7 @@ impl Wanted {
             .prepare(CONTAINER, Path::new(CGROUPS), &limits)
             .and_then(|prepare| Ok(serde_json::to_vec(&prepare)?))
             .map_err(Failed::ours)?;
+        let program = tool.program().into();
         let (data, artifacts, tool) = (data.to_owned(), artifacts.clone(), tool.clone());
         tokio::task::spawn_blocking(move || {
             let (digests, disks) = disks(&data, &tool)?;
@@ -64,6 +67,7 @@ impl Wanted {
                 size,
                 limits,
                 prepare,
+                program,
                 initramfs: initramfs.file,
                 disks,
             })

@@ -6,9 +6,11 @@
 //!
 //! The container is the runner's, which is a process of its own, the very same as on tier oci: its
 //! socket is all that holds it. Whoever drops one of these states closes that, and the runner ends
-//! whatever there is of the container. In its place a machine may have a session, whose container stays. What the tool writes comes through two pipes that are read no
-//! faster than the host takes it, and no further than their limit.
+//! whatever there is of the container. In its place a machine may have a session, whose container stays.
+//! What the tool writes comes through two pipes that are read no faster than the host takes it, and no
+//! further than their limit.
 
+mod ahead;
 mod prepare;
 mod run;
 mod runner;

@@ -9,6 +9,7 @@ use axo_guest_proto::{Code, Failure, PrepareTool, Reply};
 use axo_runner::{Prepare, Request};
 use rustix::fs::{Mode, OFlags, open};
 
+use super::ahead;
 use super::runner::{Runner, confused};
 use super::slot::Site;
 use super::streams::Streams;
@@ -37,6 +38,10 @@ pub(crate) async fn prepare(
         prepared = make(site, prepare, wanted.files) => prepared?,
         broken = reader.closed() => return Err(broken),
     };
+    if !wanted.ahead.is_empty() {
+        // It is as quick as can be without.
+        let _ = ahead::read(&site.image, &wanted.ahead);
+    }
     // It is there for whoever connects next, whatever becomes of this connection.
     agent.tool.put(prepared);
     Ok(writer.send(&Reply::Done).await?)

@@ -185,6 +185,7 @@ pub(crate) fn request(prepare: &Prepare, files: bool) -> Request {
     Request::PrepareTool(PrepareTool {
         prepare: serde_json::to_vec(prepare).unwrap(),
         files,
+        ahead: b"/bin/sh".to_vec(),
     })
 }
 

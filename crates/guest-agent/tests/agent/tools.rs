@@ -294,6 +294,7 @@ fn what_cannot_be_made_or_executed_is_told() {
         Request::PrepareTool(PrepareTool {
             prepare: prepare.to_vec(),
             files: false,
+            ahead: b"/bin/sh".to_vec(),
         })
     };
     for bytes in [&b""[..], b"{}", b"[[[[", &[b'['; 10_000], &[0xff; 64]] {

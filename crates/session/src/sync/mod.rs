@@ -16,7 +16,11 @@ mod apply;
 mod plan;
 mod seen;
 #[cfg(test)]
+mod stand_in;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod whole;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -183,14 +187,19 @@ pub(crate) async fn bring(
     let target = relative(path);
     let mut skipped = 0;
     for name in names(&top).map_err(at)? {
-        let (from, to) = (path.join(&name), target.join(&name));
-        match files.copy_in(&from, &to, &mut |_: &Copied| ()).await {
+        let to = target.join(&name);
+        // From the directory that was opened, never by its path: who can write above it may put
+        // another there meanwhile, of files that only we can read.
+        match files
+            .copy_in_from(&top, &name, &to, &mut |_: &Copied| ())
+            .await
+        {
             Ok(copied) => skipped += copied.skipped.len(),
             Err(CopyError::NotCopied(_)) => skipped += 1,
             Err(error) => return Err(at(error)),
         }
     }
-    // Each was found by its path.
+    // What a session is said to have is what is there.
     is_it(Identity::of(path).is_ok_and(|now| now == *directory))?;
     if skipped > 0 {
         tracing::warn!(

@@ -30,8 +30,8 @@ impl Files {
         to: &Path,
         progress: &mut dyn CopyProgress,
     ) -> Result<Copied, CopyError> {
-        let mut copied = Copied::default();
         let Some(name) = from.file_name() else {
+            let mut copied = Copied::default();
             let entered = enter(from, self.writable())?;
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let opened = rustix::fs::openat(&entered, ".", flags, Mode::empty());
@@ -43,15 +43,29 @@ impl Files {
             return Ok(copied);
         };
         let (parent, _) = split(from, self.writable())?;
-        match self.entry_in(&parent, name, to, &mut copied).await? {
+        self.copy_in_from(&parent, name, to, progress).await
+    }
+
+    /// The same with a name in an open directory. No path is resolved: whatever becomes of the way to
+    /// that directory, it is what is in it that is copied.
+    pub(crate) async fn copy_in_from(
+        &self,
+        parent: &HostPlace,
+        name: &OsStr,
+        to: &Path,
+        progress: &mut dyn CopyProgress,
+    ) -> Result<Copied, CopyError> {
+        let mut copied = Copied::default();
+        let shown = parent.shown.join(name);
+        match self.entry_in(parent, name, to, &mut copied).await? {
             Found::Directory => {
                 let top = HostPlace {
-                    directory: open_directory(&parent, name)?,
-                    shown: from.to_owned(),
+                    directory: open_directory(parent, name)?,
+                    shown,
                 };
                 self.directory_in(top, to, &mut copied, progress).await?;
             }
-            Found::Other => return Err(CopyError::NotCopied(from.to_owned())),
+            Found::Other => return Err(CopyError::NotCopied(shown)),
             Found::Copied => progress.copied(&copied),
         }
         Ok(copied)

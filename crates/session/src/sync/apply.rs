@@ -17,11 +17,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::SyncError;
-use super::plan::Plan;
-use super::seen::{Kind, Tree};
+use super::plan::{Plan, Side};
+use super::seen::Kind;
 use crate::agent::copy::place::{HostPlace, beneath};
-
-type Side<'a> = (&'a HostPlace, &'a Tree);
 
 /// Permissions that a file comes with.
 const PERMISSIONS: u32 = 0o777;
@@ -54,6 +52,8 @@ pub(super) fn apply(plan: &Plan, session: Side<'_>, host: Side<'_>) -> Result<()
                 let theirs = Place::of(session.0, path)?;
                 place.file(&theirs, entry.executable, owner)
             }
+            // A copy has none.
+            Kind::Other => Ok(()),
         });
         written.map_err(SyncError::at(&host.0.shown.join(path)))?;
     }

@@ -266,7 +266,7 @@ pub(crate) async fn back(
         }
         if !options.dry_run {
             apply::apply(&plan, (&ours, &session), (&top, &host))?;
-            seen.after(&plan, &session, &top)?.save(&kept)?;
+            seen.after(&plan, (&ours, &session), &top)?.save(&kept)?;
         }
         Ok(Synced {
             written: plan.write,

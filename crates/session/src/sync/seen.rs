@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, readlinkat, statat};
 use sha2::{Digest as _, Sha256};
 
-use super::plan::Plan;
+use super::plan::{Plan, Side};
 use super::{MAX_ENTRIES, SyncError, number, path_of};
 use crate::agent::copy::place::{HostPlace, beneath, names};
 
@@ -34,6 +34,8 @@ pub(super) enum Kind {
     File,
     Directory,
     Link,
+    /// A FIFO, socket or device of this host. No copy has one.
+    Other,
 }
 
 /// What tells a state of a file of this host from every other, as far as can be seen without reading
@@ -48,8 +50,7 @@ pub(super) struct Entry {
     changed: i128,
 }
 
-/// Everything in a directory but what is neither file, directory nor link. Paths are relative to it,
-/// and what is in a directory comes after it.
+/// Everything in a directory. Paths are relative to it, and what is in a directory comes after it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree(pub(super) BTreeMap<PathBuf, Entry>);
 
@@ -67,6 +68,16 @@ impl Entry {
             Kind::Directory => before.kind == Kind::Directory,
             _ => self == before,
         }
+    }
+
+    /// Whether it can be the same as one on the other side, as far as can be told without reading either.
+    pub(super) fn looks_as(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && match self.kind {
+                Kind::File => self.executable == other.executable && self.size == other.size,
+                Kind::Directory | Kind::Link => true,
+                Kind::Other => false,
+            }
     }
 }
 
@@ -90,7 +101,7 @@ impl Tree {
                     FileType::RegularFile => Kind::File,
                     FileType::Directory => Kind::Directory,
                     FileType::Symlink => Kind::Link,
-                    _ => continue,
+                    _ => Kind::Other,
                 };
                 let time = |seconds, nanos| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
                 let entry = Entry {
@@ -122,7 +133,7 @@ impl Seen {
         let mut entries = BTreeMap::new();
         for (path, entry) in tree.0 {
             // What has just gone, or is another thing now, is not brought as it was.
-            if let Some(content) = content(top, &path, entry.kind)? {
+            if let Some(content) = content(top, &path, &entry)? {
                 entries.insert(path, (entry, content));
             }
         }
@@ -142,13 +153,14 @@ impl Seen {
         Some((entry, content))
     }
 
-    /// What both sides have seen when `plan` was carried out: what the session has, as it is here now. What
-    /// was left here is still to be removed, as far as it is known, and what only this host has
-    /// changed is still changed.
+    /// What both sides have seen when `plan` was carried out: what the session has, as it is here now.
+    /// What was left here is still to be removed, as far as it is known, and what only this host has
+    /// changed is still changed. What this host changed while the plan was carried out nobody has seen:
+    /// the next time somebody has to say which of both stays.
     pub(super) fn after(
         mut self,
         plan: &Plan,
-        session: &Tree,
+        session: Side<'_>,
         top: &HostPlace,
     ) -> Result<Self, SyncError> {
         let now = Tree::of(top)?;
@@ -156,11 +168,12 @@ impl Seen {
             self.entries.remove(path);
         }
         for path in plan.write.iter().chain(&plan.same) {
-            let (Some(entry), Some(of_session)) = (now.0.get(path), session.0.get(path)) else {
+            self.entries.remove(path);
+            let (Some(now), Some(theirs)) = (now.0.get(path), session.1.0.get(path)) else {
                 continue;
             };
-            if let Some(content) = content(top, path, of_session.kind)? {
-                self.entries.insert(path.clone(), (*entry, content));
+            if let Some(content) = same(session.0, top, path, (theirs, now))? {
+                self.entries.insert(path.clone(), (*now, content));
             }
         }
         Ok(self)
@@ -173,8 +186,11 @@ impl Seen {
         };
         let mut bytes = Vec::new();
         File::open(path)
-            .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
+            .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
             .map_err(at)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(at(io::ErrorKind::FileTooLarge.into()));
+        }
         Self::parse(&bytes).ok_or_else(|| at(io::ErrorKind::InvalidData.into()))
     }
 
@@ -215,6 +231,8 @@ impl Seen {
                 Kind::File => "f",
                 Kind::Directory => "d",
                 Kind::Link => "l",
+                // It has no content, and so was not taken in.
+                Kind::Other => continue,
             };
             let executable = if entry.executable { "x" } else { "-" };
             let Entry {
@@ -247,11 +265,32 @@ impl Seen {
     }
 }
 
-/// What tells the content of a file or link from every other; none if it is not there, or not this.
+/// What tells the content of both sides' file, link or directory from every other, if it is the same.
+/// Neither is read if it can be told without that.
+pub(super) fn same(
+    session: &HostPlace,
+    host: &HostPlace,
+    path: &Path,
+    (theirs, now): (&Entry, &Entry),
+) -> Result<Option<String>, SyncError> {
+    if !theirs.looks_as(now) {
+        return Ok(None);
+    }
+    let of_host = content(host, path, now)?;
+    Ok(match of_host {
+        Some(content_now) if content(session, path, theirs)?.as_deref() == Some(&content_now) => {
+            Some(content_now)
+        }
+        _ => None,
+    })
+}
+
+/// What tells the content of a file or link from every other; none if it is not there, or not as `entry`
+/// has it. No more of a file is read than that says: it may have become one without end.
 pub(super) fn content(
     top: &HostPlace,
     path: &Path,
-    kind: Kind,
+    entry: &Entry,
 ) -> Result<Option<String>, SyncError> {
     let (parent, Some(name)) = (path.parent().unwrap_or(Path::new("")), path.file_name()) else {
         return Ok(None);
@@ -268,7 +307,8 @@ pub(super) fn content(
         Err(crate::agent::CopyError::Host { source, .. }) if gone(&source) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let digest = match kind {
+    let digest = match entry.kind {
+        Kind::Other => return Ok(None),
         Kind::Directory => return Ok(Some("-".to_owned())),
         Kind::Link => match readlinkat(&directory, name, Vec::new()) {
             Ok(target) => Sha256::digest(target.as_bytes()),
@@ -277,7 +317,7 @@ pub(super) fn content(
         },
         Kind::File => {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-            let mut file = match openat(&directory, name, flags, Mode::empty()) {
+            let file = match openat(&directory, name, flags, Mode::empty()) {
                 Ok(file) => File::from(file),
                 Err(e) if gone(&e.into()) => return Ok(None),
                 Err(e) => return Err(at(e.into())),
@@ -287,11 +327,19 @@ pub(super) fn content(
             }
             let mut hash = Sha256::new();
             let mut chunk = vec![0; 128 << 10];
+            let mut left = file.take(entry.size.saturating_add(1));
+            let mut length = 0;
             loop {
-                match file.read(&mut chunk).map_err(at)? {
+                match left.read(&mut chunk).map_err(at)? {
                     0 => break,
-                    read => hash.update(&chunk[..read]),
+                    read => {
+                        hash.update(&chunk[..read]);
+                        length += read as u64;
+                    }
                 }
+            }
+            if length != entry.size {
+                return Ok(None);
             }
             hash.finalize()
         }

@@ -129,9 +129,7 @@ impl Session {
         // While we have it, nobody else does this, or ends the session.
         let turn = self.turn().await?;
         let agent = self.agent()?;
-        let synced = sync::back(&agent, &self.means.table, &self.record(), options).await;
-        drop(turn);
-        Ok(synced?)
+        Ok(sync::back(&agent, &self.means.table, &self.record(), options, turn).await?)
     }
 
     /// Whether everything that it made of its copy of a directory is on this host; one that has none, or

@@ -29,21 +29,27 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use axo_core::Size;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
-use crate::agent::copy::place::{HostPlace, names};
+use crate::agent::copy::place::{HostPlace, names, open_directory};
 use crate::agent::{Agent, Copied, CopyError, CopyLimits};
 use crate::directory::Identity;
 use crate::record::Record;
-use crate::table::Table;
+use crate::table::{Table, Turn};
 use crate::{Refused, RefusedReason, SessionError, SessionTier};
 use plan::Plan;
-use seen::{Seen, Tree};
+use seen::{Kind, Seen, Tree};
 
 /// Most files, directories and links of a directory.
 const MAX_ENTRIES: u64 = 1_000_000;
 /// How much more than its file system holds may come of a directory, in bytes: its last blocks.
 const SLACK_BYTES: u64 = 64 << 20;
+/// Bytes of room for each file, directory and link that a session's copy may have: half a page of a
+/// file system in memory.
+const ENTRY_BYTES: u64 = 2048;
+/// So many it may have in any case.
+const MIN_ENTRIES: u64 = 16 << 10;
 /// Paths that an error names.
 const NAMED: usize = 20;
 
@@ -112,6 +118,21 @@ pub enum SyncError {
         "directories of this host in whose place the session has something else: {}; nothing was written: --delete removes them", list(.0)
     )]
     InTheWay(Vec<PathBuf>),
+    /// It can hardly fit in, and could not be brought back.
+    #[error(
+        "{} holds {} in {entries} files, directories and links, and the session has room for {} in {}: give it more with --scratch, or name a smaller directory",
+        .path.display(), Size::from_bytes(*.bytes), Size::from_bytes(*.scratch), entries_of(*.scratch)
+    )]
+    TooLarge {
+        /// Which directory.
+        path: PathBuf,
+        /// Bytes of its files.
+        bytes: u64,
+        /// What is in it.
+        entries: usize,
+        /// What `--scratch` says, in bytes.
+        scratch: u64,
+    },
     /// A copy failed.
     #[error("bringing the directory back")]
     Copy(#[from] CopyError),
@@ -182,7 +203,8 @@ pub(crate) async fn bring(
     };
     is_it(directory.is(&top.directory))?;
     // Before it is copied: what changes meanwhile has changed since.
-    let (seen, top) = off_thread(move || Ok((Seen::of(&top)?, top))).await?;
+    let scratch = record.limits.scratch;
+    let (seen, top) = off_thread(move || Ok((taken_in(&top, scratch)?, top))).await?;
     let files = agent.files("/");
     let target = relative(path);
     let mut skipped = 0;
@@ -211,12 +233,42 @@ pub(crate) async fn bring(
     Ok(())
 }
 
-/// Brings the directory of a session back. Only with the turn on it.
+/// What is in a directory that has room in a session. How large its files are is asked before they are
+/// read: that can take for ever.
+fn taken_in(top: &HostPlace, scratch: u64) -> Result<Seen, SyncError> {
+    let tree = Tree::of(top)?;
+    let files = tree.0.values().filter(|entry| entry.kind == Kind::File);
+    let bytes = files.fold(0u64, |sum, entry| sum.saturating_add(entry.size));
+    let entries = tree.0.len();
+    if bytes > scratch || entries as u64 > entries_of(scratch) {
+        return Err(SyncError::TooLarge {
+            path: top.shown.clone(),
+            bytes,
+            entries,
+            scratch,
+        });
+    }
+    Seen::of(top, tree)
+}
+
+/// Most files, directories and links of a session's copy.
+const fn entries_of(scratch: u64) -> u64 {
+    let entries = scratch / ENTRY_BYTES;
+    match entries {
+        MAX_ENTRIES.. => MAX_ENTRIES,
+        0..MIN_ENTRIES => MIN_ENTRIES,
+        _ => entries,
+    }
+}
+
+/// Brings the directory of a session back. The turn on it is let go when the last write is done, though
+/// nobody waits for that any more.
 pub(crate) async fn back(
     agent: &Agent,
     table: &Table,
     record: &Record,
     options: SyncOptions,
+    turn: Turn,
 ) -> Result<Synced, SyncError> {
     let Some(path) = record
         .directory
@@ -231,16 +283,16 @@ pub(crate) async fn back(
     if !seen.is_of(&top)? {
         return Err(SyncError::Moved(path));
     }
-    let stage = Stage::new(table.beside(&record.id))?;
+    let stage = Stage::new(table.beside(&record.id), turn)?;
     let limits = CopyLimits {
         entries: MAX_ENTRIES,
         bytes: record.limits.scratch.saturating_add(SLACK_BYTES),
     };
     let copied = agent
         .files("/")
-        .copy_out(
+        .copy_out_to(
             &relative(&path),
-            &stage.tree(),
+            (&stage.place, OsStr::new(TREE)),
             limits,
             &mut |_: &Copied| (),
         )
@@ -252,8 +304,8 @@ pub(crate) async fn back(
         .filter_map(|path| below(path).ok())
         .collect();
     off_thread(move || {
-        let ours = opened(&stage.tree())?;
-        let (session, host) = (Tree::of(&ours)?, Tree::of(&top)?);
+        let ours = stage.tree()?;
+        let (session, host) = (Tree::of_ours(&ours)?, Tree::of(&top)?);
         let plan = Plan::make(&seen, (&ours, &session), (&top, &host), options.delete)?;
         if !plan.in_the_way.is_empty() {
             return Err(SyncError::InTheWay(first(plan.in_the_way)));
@@ -278,29 +330,56 @@ pub(crate) async fn back(
     .await
 }
 
-/// A place beside a session's record for what comes out of it, which is removed with this.
-struct Stage(PathBuf);
+/// What comes out of a session is called so in its stage.
+const TREE: &str = "tree";
+
+/// A place beside a session's record for what comes out of it, which is removed with this. It keeps the
+/// turn on the session, and has a name that no other has: whoever uses it owns it.
+struct Stage {
+    beside: PathBuf,
+    place: HostPlace,
+    _turn: Turn,
+}
 
 impl Stage {
-    fn new(beside: PathBuf) -> Result<Self, SyncError> {
+    fn new(beside: PathBuf, turn: Turn) -> Result<Self, SyncError> {
         // Whoever left one had our turn, and is gone.
         match fs::remove_dir_all(&beside) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(SyncError::at(&beside)(e)),
             _ => {}
         }
-        let made = fs::DirBuilder::new().mode(0o700).create(&beside);
-        made.map_err(SyncError::at(&beside))?;
-        Ok(Self(beside))
+        let path = beside.join(uuid::Uuid::new_v4().simple().to_string());
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path);
+        made.map_err(SyncError::at(&path))?;
+        // It is ours, and so is the way to it, with the links that it may have.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = openat(CWD, &path, flags, Mode::empty());
+        Ok(Self {
+            place: HostPlace {
+                directory: opened.map_err(|e| SyncError::at(&path)(e.into()))?,
+                shown: path,
+            },
+            beside,
+            _turn: turn,
+        })
     }
 
-    fn tree(&self) -> PathBuf {
-        self.0.join("tree")
+    /// What came out.
+    fn tree(&self) -> Result<HostPlace, SyncError> {
+        Ok(HostPlace {
+            directory: open_directory(&self.place, OsStr::new(TREE))?,
+            shown: self.place.shown.join(TREE),
+        })
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
+        let removed = fs::remove_dir_all(&self.place.shown);
+        if let Err(error) = removed.and_then(|()| fs::remove_dir(&self.beside)) {
             tracing::warn!(%error, "what came out of a session is left beside its record");
         }
     }

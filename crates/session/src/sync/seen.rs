@@ -82,7 +82,17 @@ impl Entry {
 }
 
 impl Tree {
+    /// Of this host, which may change it meanwhile.
     pub(super) fn of(top: &HostPlace) -> Result<Self, SyncError> {
+        Self::read(top, true)
+    }
+
+    /// Of a copy of ours. What goes from there is nothing that the session removed.
+    pub(super) fn of_ours(top: &HostPlace) -> Result<Self, SyncError> {
+        Self::read(top, false)
+    }
+
+    fn read(top: &HostPlace, changes: bool) -> Result<Self, SyncError> {
         let mut entries = BTreeMap::new();
         let mut stack = vec![PathBuf::new()];
         while let Some(below) = stack.pop() {
@@ -94,7 +104,7 @@ impl Tree {
                 let path = below.join(&name);
                 let stat = match statat(&here.directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
                     // It has just gone.
-                    Err(rustix::io::Errno::NOENT) => continue,
+                    Err(rustix::io::Errno::NOENT) if changes => continue,
                     stat => stat.map_err(|e| SyncError::at(&top.shown.join(&path))(e.into()))?,
                 };
                 let kind = match FileType::from_raw_mode(stat.st_mode) {
@@ -127,9 +137,8 @@ impl Tree {
 }
 
 impl Seen {
-    /// The directory as it is now.
-    pub(super) fn of(top: &HostPlace) -> Result<Self, SyncError> {
-        let tree = Tree::of(top)?;
+    /// The directory, with what is in it now.
+    pub(super) fn of(top: &HostPlace, tree: Tree) -> Result<Self, SyncError> {
         let mut entries = BTreeMap::new();
         for (path, entry) in tree.0 {
             // What has just gone, or is another thing now, is not brought as it was.

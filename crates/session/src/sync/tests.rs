@@ -20,11 +20,9 @@ impl Sides {
             fs::create_dir(home.path().join(side)).unwrap();
             make(&home.path().join(side));
         }
-        let seen = Seen::of(&opened(&home.path().canonicalize().unwrap().join("host")).unwrap());
-        Self {
-            home,
-            seen: seen.unwrap(),
-        }
+        let top = opened(&home.path().canonicalize().unwrap().join("host")).unwrap();
+        let seen = taken_in(&top, 1 << 30).unwrap();
+        Self { home, seen }
     }
 
     fn side(&self, name: &str) -> PathBuf {
@@ -180,7 +178,7 @@ fn a_link_in_the_place_of_a_directory_is_not_gone_through() {
     assert!(apply::apply(&plan, (&session, &theirs), (&host, &ours)).is_err());
     assert_eq!(fs::read_to_string(outside.join("f")).unwrap(), "outside");
     // Known, it is a change of both.
-    sides.seen = Seen::of(&sides.host()).unwrap();
+    sides.seen = taken_in(&sides.host(), 1 << 30).unwrap();
     let plan = sides.plan(false);
     assert!(plan.write.contains(&PathBuf::from("d")), "{plan:?}");
 }

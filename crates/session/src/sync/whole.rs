@@ -9,7 +9,6 @@ use tempfile::TempDir;
 use super::stand_in::StandIn;
 use super::*;
 use crate::record::ImageFacts;
-use crate::table::Turn;
 use crate::{SessionId, SessionSpec, Transport};
 
 /// A session of a directory: `work`, beneath a directory that somebody else may change.
@@ -28,11 +27,21 @@ const PLAIN: SyncOptions = SyncOptions {
 };
 
 impl Site {
-    fn new(
+    fn new(before: impl Fn(&Request, &Path) -> Option<Failure> + Send + Sync + 'static) -> Self {
+        Self::with(before, false)
+    }
+
+    /// `led`: a link leads to our own data.
+    fn with(
         before: impl Fn(&Request, &Path) -> Option<Failure> + Send + Sync + 'static,
-    ) -> (Self, Turn) {
+        led: bool,
+    ) -> Self {
         let home = tempfile::tempdir().unwrap();
         let top = home.path().canonicalize().unwrap();
+        if led {
+            fs::create_dir(top.join("elsewhere")).unwrap();
+            symlink("elsewhere", top.join("data")).unwrap();
+        }
         let work = top.join("work");
         fs::create_dir(&work).unwrap();
         let table = Table::open(&top.join("data"), &top.join("runtime")).unwrap();
@@ -45,17 +54,16 @@ impl Site {
             working_directory: None,
         };
         let record = Record::new(SessionId::random(), &spec, facts, Transport::Socket);
-        let turn = table.add(&record).unwrap();
+        drop(table.add(&record).unwrap());
         let session = StandIn::new(before);
         fs::create_dir_all(session.inside(&work)).unwrap();
-        let site = Self {
+        Self {
             home,
             work,
             table,
             record,
             session,
-        };
-        (site, turn)
+        }
     }
 
     async fn bring(&self) -> Result<(), SessionError> {
@@ -64,7 +72,15 @@ impl Site {
     }
 
     async fn sync(&self, options: SyncOptions) -> Result<Synced, SyncError> {
-        back(&self.session.agent, &self.table, &self.record, options).await
+        let turn = self.table.take_turn(&self.record.id).unwrap().unwrap();
+        back(
+            &self.session.agent,
+            &self.table,
+            &self.record,
+            options,
+            turn,
+        )
+        .await
     }
 
     /// What the session has of the directory.
@@ -75,7 +91,7 @@ impl Site {
 
 #[tokio::test]
 async fn a_directory_goes_in_and_comes_back() {
-    let (site, _turn) = Site::new(|_, _| None);
+    let site = Site::new(|_, _| None);
     fs::create_dir(site.work.join("d")).unwrap();
     fs::write(site.work.join("d/f"), "f").unwrap();
     site.bring().await.unwrap();
@@ -88,12 +104,79 @@ async fn a_directory_goes_in_and_comes_back() {
     assert!(site.sync(PLAIN).await.unwrap().is_nothing());
 }
 
+#[tokio::test]
+async fn regression_our_own_data_may_be_where_a_link_leads() {
+    let site = Site::with(|_, _| None, true);
+    fs::write(site.work.join("f"), "f").unwrap();
+    site.bring().await.unwrap();
+    fs::write(site.inside("f"), "of the session").unwrap();
+    let synced = site.sync(PLAIN).await.unwrap();
+    assert_eq!(synced.written, [PathBuf::from("f")]);
+    assert!(!site.table.beside(&site.record.id).exists());
+}
+
+#[tokio::test]
+async fn regression_what_is_too_large_is_refused_before_it_is_read() {
+    let site = Site::new(|request, _| panic!("{request:?}"));
+    // Whoever reads that is at it for months.
+    let file = fs::File::create(site.work.join("f")).unwrap();
+    file.set_len(1 << 43).unwrap();
+    let error = site.bring().await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("8TiB") && text.contains("256MiB") && text.contains("--scratch"),
+        "{text}"
+    );
+    fs::remove_file(site.work.join("f")).unwrap();
+    for number in 0..=entries_of(0) {
+        fs::create_dir(site.work.join(number.to_string())).unwrap();
+    }
+    let top = opened(&site.work).unwrap();
+    let error = taken_in(&top, 0).unwrap_err();
+    assert!(error.to_string().contains("16385 files"), "{error}");
+}
+
+/// Who waited for a sync has gone while it writes.
+#[tokio::test]
+async fn regression_the_turn_stays_until_the_last_write_is_done() {
+    let site = Site::new(|_, _| None);
+    fs::write(site.work.join("f"), "f").unwrap();
+    site.bring().await.unwrap();
+    // Long enough to be seen while it is written.
+    fs::write(site.inside("f"), vec![7; 64 << 20]).unwrap();
+    let writes = async {
+        let of_sync = |entry: io::Result<fs::DirEntry>| {
+            let name = entry.unwrap().file_name();
+            name.as_bytes().starts_with(b".axocoatl-sync-")
+        };
+        while !fs::read_dir(&site.work).unwrap().any(of_sync) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = writes => {}
+        synced = site.sync(PLAIN) => drop(synced.unwrap()),
+    }
+    let turn = loop {
+        if let Some(turn) = site.table.take_turn(&site.record.id).unwrap() {
+            break turn;
+        }
+        tokio::task::yield_now().await;
+    };
+    let written = fs::metadata(site.work.join("f")).unwrap().len();
+    assert_eq!(written, 64 << 20);
+    assert!(!site.table.beside(&site.record.id).exists());
+    drop(turn);
+    assert!(site.sync(PLAIN).await.unwrap().is_nothing());
+}
+
 /// Somebody who owns the directory has it copied, and swaps it for one of root's in between.
 #[tokio::test]
 async fn regression_a_directory_that_is_swapped_while_it_is_copied_leads_to_no_other() {
     let paths = Arc::new(Mutex::new(None::<(PathBuf, PathBuf)>));
     let known = Arc::clone(&paths);
-    let (site, _turn) = Site::new(move |_, _| {
+    let site = Site::new(move |_, _| {
         if let Some((work, secret)) = known.lock().unwrap().take() {
             fs::rename(&work, work.with_file_name("away")).unwrap();
             symlink(secret, &work).unwrap();

@@ -26,21 +26,33 @@ impl Files {
         limits: CopyLimits,
         progress: &mut dyn CopyProgress,
     ) -> Result<Copied, CopyError> {
+        let (parent, name) = split(to, self.writable())?;
+        self.copy_out_to(from, (&parent, &name), limits, progress)
+            .await
+    }
+
+    /// The same to a name in an open directory.
+    pub(crate) async fn copy_out_to(
+        &self,
+        from: &Path,
+        (parent, name): (&HostPlace, &OsStr),
+        limits: CopyLimits,
+        progress: &mut dyn CopyProgress,
+    ) -> Result<Copied, CopyError> {
         let mut copied = Copied::default();
         let stat = self.ours(from, self.stat(bytes(from), false).await)?;
-        let (parent, name) = split(to, self.writable())?;
         match stat.kind {
             FileKind::File => {
-                self.file_out(from, &parent, &name, &stat, limits, &mut copied)
+                self.file_out(from, parent, name, &stat, limits, &mut copied)
                     .await?;
                 progress.copied(&copied);
             }
             FileKind::Directory => {
-                make_directory(&parent, &name)?;
+                make_directory(parent, name)?;
                 copied.directories += 1;
                 let top = HostPlace {
-                    directory: open_directory(&parent, &name)?,
-                    shown: to.to_owned(),
+                    directory: open_directory(parent, name)?,
+                    shown: parent.shown.join(name),
                 };
                 let mut modes = vec![(PathBuf::new(), stat.mode)];
                 self.directory_out(from, &top, limits, &mut copied, &mut modes, progress)

@@ -154,7 +154,7 @@ impl Session {
         };
         let synced = self.sync(options).await.map_err(not_known)?;
         // What was only removed is on this host still.
-        match synced.written.len() {
+        match synced.written.len() + synced.unread.len() {
             0 => Ok(()),
             count => Err(SessionError::NotBroughtBack {
                 called: record.called().to_owned(),

@@ -4,10 +4,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use rustix::fs::{
@@ -23,9 +23,13 @@ use crate::agent::copy::place::{HostPlace, beneath};
 
 /// Permissions that a file comes with.
 const PERMISSIONS: u32 = 0o777;
-/// Who may execute a file that was none before: whoever may read it.
+/// Who may execute a file that was none before: whoever may read it, and the owner, by whom it is told
+/// whether it can be executed.
+const OWNER_EXECUTES: u32 = 0o100;
 const EXECUTE: u32 = 0o111;
 const READ: u32 = 0o444;
+/// How much of a file is copied at once, in bytes.
+const CHUNK: usize = 64 << 10;
 
 pub(super) fn apply(plan: &Plan, session: Side<'_>, host: Side<'_>) -> Result<(), SyncError> {
     let owner = host.0.directory.try_clone().map(File::from);
@@ -146,14 +150,14 @@ impl Place {
             _ => (theirs.metadata()?.mode() & PERMISSIONS, owner),
         };
         let mode = match executable {
-            true => mode | (EXECUTE & ((mode & READ) >> 2)),
+            true => mode | OWNER_EXECUTES | (EXECUTE & ((mode & READ) >> 2)),
             false => mode & !EXECUTE,
         };
         let beside = self.beside();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let fresh = openat(&self.parent, &beside, flags, Mode::from_raw_mode(0o600))?;
-        let mut fresh = File::from(fresh);
-        let written = io::copy(&mut theirs, &mut fresh).and_then(|_| {
+        let fresh = File::from(fresh);
+        let written = fill(&mut theirs, &fresh).and_then(|()| {
             fchown(fresh.as_fd(), Some(user), Some(group))?;
             Ok(fchmod(fresh.as_fd(), Mode::from_raw_mode(mode))?)
         });
@@ -172,5 +176,24 @@ impl Place {
             let _ = unlinkat(&self.parent, beside, AtFlags::empty());
         }
         placed
+    }
+}
+
+/// Copies a file, with holes where it has nothing but zeros: with those a small one is as large as it
+/// likes.
+fn fill(from: &mut File, to: &File) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    let mut at = 0;
+    loop {
+        let read = match from.read(&mut chunk) {
+            Ok(0) => return to.set_len(at),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if chunk[..read].iter().any(|byte| *byte != 0) {
+            to.write_all_at(&chunk[..read], at)?;
+        }
+        at += read as u64;
     }
 }

@@ -13,8 +13,10 @@
 //! changed nothing here. It is hostile: [`crate::agent::Files::copy_out`] says how it is taken.
 
 mod apply;
+mod error;
 mod plan;
 mod seen;
+mod stage;
 #[cfg(test)]
 mod stand_in;
 #[cfg(test)]
@@ -22,28 +24,38 @@ mod tests;
 #[cfg(test)]
 mod whole;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use axo_core::Size;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
-use crate::agent::copy::place::{HostPlace, names, open_directory};
+use crate::agent::copy::Modes;
+use crate::agent::copy::place::{HostPlace, names};
 use crate::agent::{Agent, Copied, CopyError, CopyLimits};
 use crate::directory::Identity;
 use crate::record::Record;
 use crate::table::{Table, Turn};
 use crate::{Refused, RefusedReason, SessionError, SessionTier};
+pub use error::SyncError;
 use plan::Plan;
 use seen::{Kind, Seen, Tree};
+use stage::{Stage, TREE};
 
 /// Most files, directories and links of a directory.
 const MAX_ENTRIES: u64 = 1_000_000;
-/// How much more than its file system holds may come of a directory, in bytes: its last blocks.
+/// A session's agent may have no right to pass over modes, and modes are not brought back.
+const OURS: Modes = Modes {
+    file: 0o600,
+    directory: 0o700,
+};
+/// How much of this host's disk may come of what a session has room for: a file of several names is as
+/// many files here. And bytes more, for small files' last blocks.
+const STORED_TIMES: u64 = 4;
 const SLACK_BYTES: u64 = 64 << 20;
 /// Bytes of room for each file, directory and link that a session's copy may have: half a page of a
 /// file system in memory.
@@ -75,103 +87,22 @@ pub struct Synced {
     pub left: Vec<PathBuf>,
     /// Neither file, directory nor link, and not copied.
     pub skipped: Vec<PathBuf>,
+    /// Not brought back, with what is in it, because the session's agent cannot read it, or it is a file
+    /// of more than 64 GiB. What this host has in its place stays.
+    pub unread: Vec<PathBuf>,
 }
 
 impl Synced {
     /// Whether both sides are the same, as far as the session changed anything.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        self.written.is_empty() && self.removed.is_empty() && self.left.is_empty()
+        let changes = [&self.written, &self.removed, &self.left, &self.unread];
+        changes.iter().all(|paths| paths.is_empty())
     }
-}
-
-/// Why a directory was not brought back.
-#[derive(Debug, thiserror::Error)]
-pub enum SyncError {
-    /// It has none that would have to be.
-    #[error("session {0} has no copy of a directory: only one on tier microvm with --dir has")]
-    NoCopy(String),
-    /// Another directory is in its place.
-    #[error("{} is not the directory that the session was made with; copy it out with `axocoatl session cp`", .0.display())]
-    Moved(PathBuf),
-    /// What it was when it was brought is not known.
-    #[error("{} cannot be read: what of the directory was changed is not known; copy it out with `axocoatl session cp`", .path.display())]
-    Seen {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Changed on both sides.
-    #[error(
-        "changed in the session and on this host: {}{}; nothing was written: save those of this host and use --force, or copy single files out with `axocoatl session cp`",
-        list(.paths), more(.paths.len(), *.count)
-    )]
-    Both {
-        /// The first of them.
-        paths: Vec<PathBuf>,
-        /// How many.
-        count: usize,
-    },
-    /// Directories of this host that the session has something else in the place of.
-    #[error(
-        "directories of this host in whose place the session has something else: {}; nothing was written: --delete removes them", list(.0)
-    )]
-    InTheWay(Vec<PathBuf>),
-    /// It can hardly fit in, and could not be brought back.
-    #[error(
-        "{} holds {} in {entries} files, directories and links, and the session has room for {} in {}: give it more with --scratch, or name a smaller directory",
-        .path.display(), Size::from_bytes(*.bytes), Size::from_bytes(*.scratch), entries_of(*.scratch)
-    )]
-    TooLarge {
-        /// Which directory.
-        path: PathBuf,
-        /// Bytes of its files.
-        bytes: u64,
-        /// What is in it.
-        entries: usize,
-        /// What `--scratch` says, in bytes.
-        scratch: u64,
-    },
-    /// A copy failed.
-    #[error("bringing the directory back")]
-    Copy(#[from] CopyError),
-    /// This host failed.
-    #[error("{} on this host", .path.display())]
-    Host {
-        /// What it failed with.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl SyncError {
-    fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Host {
-            path: path.to_owned(),
-            source,
-        }
-    }
-}
-
-fn list(paths: &[PathBuf]) -> String {
-    let shown: Vec<String> = paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    shown.join(", ")
 }
 
 fn first(paths: Vec<PathBuf>) -> Vec<PathBuf> {
     paths.into_iter().take(NAMED).collect()
-}
-
-fn more(shown: usize, count: usize) -> String {
-    match count - shown {
-        0 => String::new(),
-        left => format!(" and {left} more"),
-    }
 }
 
 /// Copies the directory of a new session into it.
@@ -213,7 +144,7 @@ pub(crate) async fn bring(
         // From the directory that was opened, never by its path: who can write above it may put
         // another there meanwhile, of files that only we can read.
         match files
-            .copy_in_from(&top, &name, &to, &mut |_: &Copied| ())
+            .copy_in_from(&top, &name, &to, OURS, &mut |_: &Copied| ())
             .await
         {
             Ok(copied) => skipped += copied.skipped.len(),
@@ -237,6 +168,11 @@ pub(crate) async fn bring(
 /// read: that can take for ever.
 fn taken_in(top: &HostPlace, scratch: u64) -> Result<Seen, SyncError> {
     let tree = Tree::of(top)?;
+    has_room(top, &tree, scratch)?;
+    Seen::of(top, tree)
+}
+
+fn has_room(top: &HostPlace, tree: &Tree, scratch: u64) -> Result<(), SyncError> {
     let files = tree.0.values().filter(|entry| entry.kind == Kind::File);
     let bytes = files.fold(0u64, |sum, entry| sum.saturating_add(entry.size));
     let entries = tree.0.len();
@@ -248,7 +184,7 @@ fn taken_in(top: &HostPlace, scratch: u64) -> Result<Seen, SyncError> {
             scratch,
         });
     }
-    Seen::of(top, tree)
+    Ok(())
 }
 
 /// Most files, directories and links of a session's copy.
@@ -283,10 +219,15 @@ pub(crate) async fn back(
     if !seen.is_of(&top)? {
         return Err(SyncError::Moved(path));
     }
+    let scratch = record.limits.scratch;
     let stage = Stage::new(table.beside(&record.id), turn)?;
     let limits = CopyLimits {
-        entries: MAX_ENTRIES,
-        bytes: record.limits.scratch.saturating_add(SLACK_BYTES),
+        entries: entries_of(scratch),
+        stored: scratch
+            .saturating_mul(STORED_TIMES)
+            .saturating_add(SLACK_BYTES),
+        // With holes a file is as large as it likes.
+        ..CopyLimits::default()
     };
     let copied = agent
         .files("/")
@@ -298,15 +239,15 @@ pub(crate) async fn back(
         )
         .await?;
     let below = |skipped: &PathBuf| skipped.strip_prefix(relative(&path)).map(Path::to_owned);
-    let skipped = copied
-        .skipped
-        .iter()
-        .filter_map(|path| below(path).ok())
-        .collect();
+    let all_below = |paths: &[PathBuf]| paths.iter().filter_map(|path| below(path).ok()).collect();
+    let skipped = all_below(&copied.skipped);
+    let unread: Vec<PathBuf> = all_below(&copied.unread);
     off_thread(move || {
         let ours = stage.tree()?;
         let (session, host) = (Tree::of_ours(&ours)?, Tree::of(&top)?);
-        let plan = Plan::make(&seen, (&ours, &session), (&top, &host), options.delete)?;
+        let known: BTreeSet<&Path> = unread.iter().map(PathBuf::as_path).collect();
+        let sides = ((&ours, &session), (&top, &host));
+        let plan = Plan::make(&seen, sides, &known, options.delete)?;
         if !plan.in_the_way.is_empty() {
             return Err(SyncError::InTheWay(first(plan.in_the_way)));
         }
@@ -317,6 +258,8 @@ pub(crate) async fn back(
             });
         }
         if !options.dry_run {
+            // Before anything is written: what cannot be remembered cannot be told from changes.
+            seen.check_room(&plan).map_err(SyncError::at(&top.shown))?;
             apply::apply(&plan, (&ours, &session), (&top, &host))?;
             seen.after(&plan, (&ours, &session), &top)?.save(&kept)?;
         }
@@ -325,64 +268,10 @@ pub(crate) async fn back(
             removed: plan.remove,
             left: plan.left,
             skipped,
+            unread,
         })
     })
     .await
-}
-
-/// What comes out of a session is called so in its stage.
-const TREE: &str = "tree";
-
-/// A place beside a session's record for what comes out of it, which is removed with this. It keeps the
-/// turn on the session, and has a name that no other has: whoever uses it owns it.
-struct Stage {
-    beside: PathBuf,
-    place: HostPlace,
-    _turn: Turn,
-}
-
-impl Stage {
-    fn new(beside: PathBuf, turn: Turn) -> Result<Self, SyncError> {
-        // Whoever left one had our turn, and is gone.
-        match fs::remove_dir_all(&beside) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(SyncError::at(&beside)(e)),
-            _ => {}
-        }
-        let path = beside.join(uuid::Uuid::new_v4().simple().to_string());
-        let made = fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path);
-        made.map_err(SyncError::at(&path))?;
-        // It is ours, and so is the way to it, with the links that it may have.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = openat(CWD, &path, flags, Mode::empty());
-        Ok(Self {
-            place: HostPlace {
-                directory: opened.map_err(|e| SyncError::at(&path)(e.into()))?,
-                shown: path,
-            },
-            beside,
-            _turn: turn,
-        })
-    }
-
-    /// What came out.
-    fn tree(&self) -> Result<HostPlace, SyncError> {
-        Ok(HostPlace {
-            directory: open_directory(&self.place, OsStr::new(TREE))?,
-            shown: self.place.shown.join(TREE),
-        })
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let removed = fs::remove_dir_all(&self.place.shown);
-        if let Err(error) = removed.and_then(|()| fs::remove_dir(&self.beside)) {
-            tracing::warn!(%error, "what came out of a session is left beside its record");
-        }
-    }
 }
 
 /// A directory of this host, to which no link leads.

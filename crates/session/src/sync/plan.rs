@@ -28,10 +28,11 @@ pub(super) struct Plan {
 pub(super) type Side<'a> = (&'a HostPlace, &'a Tree);
 
 impl Plan {
+    /// `unread`: what the session has, with what is in it, and nobody could read.
     pub(super) fn make(
         seen: &Seen,
-        session: Side<'_>,
-        host: Side<'_>,
+        (session, host): (Side<'_>, Side<'_>),
+        unread: &BTreeSet<&Path>,
         delete: bool,
     ) -> Result<Self, SyncError> {
         let mut plan = Self::default();
@@ -75,6 +76,10 @@ impl Plan {
         }
         for (path, now) in &host.1.0 {
             if session.1.0.contains_key(path) {
+                continue;
+            }
+            // What the session has in its place is not known.
+            if unread.contains(&**path) || above(path).any(|above| unread.contains(above)) {
                 continue;
             }
             let goes = above(path).any(|above| replaced.contains(above));

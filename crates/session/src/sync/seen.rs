@@ -26,6 +26,10 @@ use crate::agent::copy::place::{HostPlace, beneath, names};
 const HEADING: &str = "axocoatl-seen 1";
 /// Longest file of these, in bytes: a million entries of paths as they usually are.
 const MAX_BYTES: u64 = 512 << 20;
+/// Longest line of these beside its path: five numbers, of 20 or 40 digits, and a digest.
+const LINE_BYTES: u64 = 256;
+/// Most bytes of the paths in a directory.
+const MAX_PATH_BYTES: u64 = 256 << 20;
 /// The owner may execute it.
 const EXECUTABLE: u32 = 0o100;
 
@@ -94,6 +98,7 @@ impl Tree {
 
     fn read(top: &HostPlace, changes: bool) -> Result<Self, SyncError> {
         let mut entries = BTreeMap::new();
+        let mut path_bytes = 0;
         let mut stack = vec![PathBuf::new()];
         while let Some(below) = stack.pop() {
             let here = HostPlace {
@@ -124,6 +129,11 @@ impl Tree {
                 };
                 if kind == Kind::Directory {
                     stack.push(path.clone());
+                }
+                path_bytes += path.as_os_str().len() as u64;
+                if path_bytes > MAX_PATH_BYTES {
+                    let why = format!("its paths have more than {MAX_PATH_BYTES} bytes");
+                    return Err(SyncError::at(&top.shown)(io::Error::other(why)));
                 }
                 entries.insert(path, entry);
                 if entries.len() as u64 > MAX_ENTRIES {
@@ -186,6 +196,17 @@ impl Seen {
             }
         }
         Ok(self)
+    }
+
+    /// Whether what this is after `plan` could be loaded again.
+    pub(super) fn check_room(&self, plan: &Plan) -> io::Result<()> {
+        let fresh = plan.write.iter().chain(&plan.same);
+        let fresh = fresh.filter(|path| !self.entries.contains_key(*path));
+        let lines = self.entries.keys().chain(fresh);
+        let bytes = lines.fold(LINE_BYTES, |sum, path| {
+            sum + LINE_BYTES + path.as_os_str().len() as u64
+        });
+        fits(bytes)
     }
 
     pub(super) fn load(path: &Path) -> Result<Self, SyncError> {
@@ -258,6 +279,7 @@ impl Seen {
             text.extend(path.as_os_str().as_bytes());
             text.push(0);
         }
+        fits(text.len() as u64).map_err(SyncError::at(path))?;
         let fresh = path.with_extension("new");
         let write = || {
             let mut file = File::options()
@@ -272,6 +294,14 @@ impl Seen {
         };
         write().map_err(SyncError::at(path))
     }
+}
+
+fn fits(bytes: u64) -> io::Result<()> {
+    if bytes > MAX_BYTES {
+        let why = "its files, and those of the session, are more than can be remembered; remove some of them";
+        return Err(io::Error::other(why));
+    }
+    Ok(())
 }
 
 /// What tells the content of both sides' file, link or directory from every other, if it is the same.

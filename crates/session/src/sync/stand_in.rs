@@ -95,8 +95,11 @@ async fn answer(stream: &mut UnixStream, root: &Path, before: &Before) -> io::Re
 async fn act(stream: &mut UnixStream, request: &Request, path: &Path) -> Result<Reply, Failure> {
     match request {
         Request::Stat { .. } => Ok(Reply::Stat(stat(path)?)),
-        Request::List(_) => {
-            for entry in fs::read_dir(path).map_err(failed)? {
+        Request::List(list) => {
+            for (number, entry) in fs::read_dir(path).map_err(failed)?.enumerate() {
+                if number as u64 == list.limit {
+                    return Ok(Reply::Listed { more: true });
+                }
                 let entry = entry.map_err(failed)?;
                 let told = Entry {
                     path: entry.file_name().as_bytes().to_vec(),

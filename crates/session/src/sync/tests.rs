@@ -32,7 +32,8 @@ impl Sides {
     fn plan(&self, delete: bool) -> Plan {
         let (session, host) = (opened(&self.side("session")).unwrap(), self.host());
         let (theirs, ours) = (Tree::of(&session).unwrap(), Tree::of(&host).unwrap());
-        Plan::make(&self.seen, (&session, &theirs), (&host, &ours), delete).unwrap()
+        let sides = ((&session, &theirs), (&host, &ours));
+        Plan::make(&self.seen, sides, &BTreeSet::new(), delete).unwrap()
     }
 
     fn host(&self) -> HostPlace {
@@ -348,4 +349,28 @@ fn a_file_that_is_none_of_ours_is_refused() {
     }
     fs::write(&path, b"axocoatl-seen 1 5 6\0f x 1 2 3 4 abc path\0").unwrap();
     assert!(Seen::load(&path).is_ok());
+}
+
+/// What is written can be read again, or is not written.
+#[test]
+fn regression_no_more_is_remembered_than_can_be_read_again() {
+    let home = tempfile::tempdir().unwrap();
+    let kept = home.path().join("kept");
+    // As long as one that is read, and of no use: a hole.
+    fs::File::create(&kept)
+        .unwrap()
+        .set_len((512 << 20) + 1)
+        .unwrap();
+    let Err(SyncError::Seen { source, .. }) = Seen::load(&kept) else {
+        panic!("it was read");
+    };
+    assert_eq!(source.kind(), io::ErrorKind::FileTooLarge);
+    let seen = Sides::new(|side| write(side, "f", "f")).seen;
+    let mut plan = Plan {
+        write: paths(&["f", "g"]),
+        ..Plan::default()
+    };
+    seen.check_room(&plan).unwrap();
+    plan.write.push("x".repeat(512 << 20).into());
+    seen.check_room(&plan).unwrap_err();
 }

@@ -1,9 +1,9 @@
 //! A directory on its whole way into a session and back, with a stand-in for the session's agent.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::sync::{Arc, Mutex};
 
-use axo_guest_proto::{Failure, Request};
+use axo_guest_proto::{Code, Failure, Request};
 use tempfile::TempDir;
 
 use super::stand_in::StandIn;
@@ -127,12 +127,17 @@ async fn regression_what_is_too_large_is_refused_before_it_is_read() {
         text.contains("8TiB") && text.contains("256MiB") && text.contains("--scratch"),
         "{text}"
     );
-    fs::remove_file(site.work.join("f")).unwrap();
-    for number in 0..=entries_of(0) {
-        fs::create_dir(site.work.join(number.to_string())).unwrap();
-    }
+    // And what is many small ones.
     let top = opened(&site.work).unwrap();
-    let error = taken_in(&top, 0).unwrap_err();
+    file.set_len(0).unwrap();
+    let mut tree = Tree::of(&top).unwrap();
+    let small = tree.0.remove(Path::new("f")).unwrap();
+    for number in 0..entries_of(0) {
+        tree.0.insert(number.to_string().into(), small);
+    }
+    has_room(&top, &tree, 0).unwrap();
+    tree.0.insert("one".into(), small);
+    let error = has_room(&top, &tree, 0).unwrap_err();
     assert!(error.to_string().contains("16385 files"), "{error}");
 }
 
@@ -169,6 +174,130 @@ async fn regression_the_turn_stays_until_the_last_write_is_done() {
     assert!(!site.table.beside(&site.record.id).exists());
     drop(turn);
     assert!(site.sync(PLAIN).await.unwrap().is_nothing());
+}
+
+/// A session makes odd files: they are told, and all else comes back.
+#[tokio::test]
+async fn regression_one_odd_file_keeps_nothing_else_from_coming_back() {
+    let denied = || Some(Failure::new(Code::Denied, None, "not permitted"));
+    let inside = Arc::new(Mutex::new(PathBuf::new()));
+    let known = Arc::clone(&inside);
+    let mut site = Site::new(move |request, path| match request {
+        Request::Read(_) if path.ends_with("denied") => denied(),
+        Request::List(_) if path.ends_with("closed") => denied(),
+        // Between the listing and this it has gone.
+        Request::Read(_) if path.ends_with("gone") => {
+            fs::remove_file(known.lock().unwrap().join("gone")).unwrap();
+            None
+        }
+        Request::List(_) if path.ends_with("vanished") => {
+            fs::remove_dir(known.lock().unwrap().join("vanished")).unwrap();
+            None
+        }
+        _ => None,
+    });
+    site.record.limits.scratch = 1 << 20;
+    *inside.lock().unwrap() = site.inside("");
+    fs::create_dir(site.work.join("closed")).unwrap();
+    for name in ["denied", "gone", "huge", "hole", "closed/f", "f"] {
+        fs::write(site.work.join(name), "of the host").unwrap();
+    }
+    let mode = |name: &str, mode: u32| {
+        fs::set_permissions(site.work.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode("f", 0o040);
+    mode("closed", 0o555);
+    site.bring().await.unwrap();
+    // An agent without rights over modes can read what it has.
+    let is = |name: &str| fs::metadata(site.inside(name)).unwrap().mode() & 0o777;
+    assert_eq!((is("f"), is("closed")), (0o640, 0o755));
+
+    let length = |name: &str, length: u64| {
+        let file = fs::File::create(site.inside(name)).unwrap();
+        file.set_len(length).unwrap();
+    };
+    // More than the session has room for, and more than is ever taken.
+    length("hole", 80 << 20);
+    length("huge", (64 << 30) + 1);
+    fs::write(site.inside("f"), "of the session").unwrap();
+    fs::create_dir(site.inside("vanished")).unwrap();
+    for number in 0..40 {
+        fs::hard_link(site.inside("f"), site.inside(&format!("name{number}"))).unwrap();
+    }
+    let all = SyncOptions {
+        delete: true,
+        ..PLAIN
+    };
+    let mut synced = site.sync(all).await.unwrap();
+    synced.unread.sort();
+    assert_eq!(
+        synced.unread,
+        ["closed", "denied", "huge"].map(PathBuf::from)
+    );
+    assert_eq!(synced.removed, [PathBuf::from("gone")]);
+    assert_eq!(synced.written.len(), 42);
+    for name in ["denied", "huge", "closed/f"] {
+        let read = fs::read_to_string(site.work.join(name)).unwrap();
+        assert_eq!(read, "of the host", "{name}");
+    }
+    let hole = fs::metadata(site.work.join("hole")).unwrap();
+    assert_eq!(hole.len(), 80 << 20);
+    assert!(hole.blocks() < 100, "{}", hole.blocks());
+    assert!(!site.sync(all).await.unwrap().is_nothing());
+}
+
+/// What costs a session nothing costs this host something: names, directories, links.
+#[tokio::test]
+async fn regression_names_directories_and_links_are_bounded_too() {
+    let site = Site::new(|_, _| None);
+    for name in 0..8 {
+        fs::create_dir(site.inside(&format!("{}{name}", "long".repeat(50)))).unwrap();
+        symlink("to".repeat(100), site.inside(&format!("{name}"))).unwrap();
+    }
+    let roomy = CopyLimits {
+        entries: 17,
+        bytes: 0,
+        stored: 16 * 4096,
+        path_bytes: 8 * (201 + 201),
+    };
+    let to = site.home.path().join("to");
+    fs::create_dir(&to).unwrap();
+    let to = opened(&to.canonicalize().unwrap()).unwrap();
+    let copy = async |name: &str, limits| {
+        let files = site.session.agent.files("/");
+        let mut unheard = |_: &Copied| ();
+        let to = (&to, OsStr::new(name));
+        let from = relative(&site.work);
+        let copied = files.copy_out_to(&from, to, limits, &mut unheard);
+        copied.await.map(drop)
+    };
+    copy("all", roomy).await.unwrap();
+    for (name, limits) in [
+        (
+            "entries",
+            CopyLimits {
+                entries: 16,
+                ..roomy
+            },
+        ),
+        (
+            "stored",
+            CopyLimits {
+                stored: roomy.stored - 1,
+                ..roomy
+            },
+        ),
+        (
+            "paths",
+            CopyLimits {
+                path_bytes: roomy.path_bytes - 1,
+                ..roomy
+            },
+        ),
+    ] {
+        let error = copy(name, limits).await.unwrap_err();
+        assert!(matches!(error, CopyError::TooMuch(_)), "{name}: {error}");
+    }
 }
 
 /// Somebody who owns the directory has it copied, and swaps it for one of root's in between.

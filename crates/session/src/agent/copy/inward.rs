@@ -11,6 +11,14 @@ use super::place::{HostPlace, beneath, enter, host, names, open_directory, split
 use super::{Copied, CopyError, CopyProgress, bytes};
 use crate::agent::Files;
 
+/// Bits that modes have in the session at least: with them whoever has brought something can read it
+/// there, and take it back.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Modes {
+    pub(crate) file: u32,
+    pub(crate) directory: u32,
+}
+
 /// What an entry of a directory came to.
 enum Found {
     Copied,
@@ -39,11 +47,13 @@ impl Files {
                 directory: host(from, opened.map_err(Into::into))?,
                 shown: from.to_owned(),
             };
-            self.directory_in(top, to, &mut copied, progress).await?;
+            self.directory_in(top, to, Modes::default(), &mut copied, progress)
+                .await?;
             return Ok(copied);
         };
         let (parent, _) = split(from, self.writable())?;
-        self.copy_in_from(&parent, name, to, progress).await
+        self.copy_in_from(&parent, name, to, Modes::default(), progress)
+            .await
     }
 
     /// The same with a name in an open directory. No path is resolved: whatever becomes of the way to
@@ -53,17 +63,19 @@ impl Files {
         parent: &HostPlace,
         name: &OsStr,
         to: &Path,
+        modes: Modes,
         progress: &mut dyn CopyProgress,
     ) -> Result<Copied, CopyError> {
         let mut copied = Copied::default();
         let shown = parent.shown.join(name);
-        match self.entry_in(parent, name, to, &mut copied).await? {
+        match self.entry_in(parent, name, to, modes, &mut copied).await? {
             Found::Directory => {
                 let top = HostPlace {
                     directory: open_directory(parent, name)?,
                     shown,
                 };
-                self.directory_in(top, to, &mut copied, progress).await?;
+                self.directory_in(top, to, modes, &mut copied, progress)
+                    .await?;
             }
             Found::Other => return Err(CopyError::NotCopied(shown)),
             Found::Copied => progress.copied(&copied),
@@ -77,6 +89,7 @@ impl Files {
         &self,
         top: HostPlace,
         to: &Path,
+        least: Modes,
         copied: &mut Copied,
         progress: &mut dyn CopyProgress,
     ) -> Result<(), CopyError> {
@@ -98,12 +111,12 @@ impl Files {
                 &there,
                 self.make_directory(bytes(&there), 0o700, false).await,
             )?;
-            modes.push((there.clone(), stat.st_mode & 0o777));
+            modes.push((there.clone(), stat.st_mode & 0o777 | least.directory));
             copied.directories += 1;
             progress.copied(copied);
             for name in names(&here)? {
                 match self
-                    .entry_in(&here, &name, &there.join(&name), copied)
+                    .entry_in(&here, &name, &there.join(&name), least, copied)
                     .await?
                 {
                     Found::Directory => stack.push(below.join(&name)),
@@ -124,6 +137,7 @@ impl Files {
         parent: &HostPlace,
         name: &OsStr,
         to: &Path,
+        least: Modes,
         copied: &mut Copied,
     ) -> Result<Found, CopyError> {
         let shown = parent.shown.join(name);
@@ -146,7 +160,7 @@ impl Files {
                 if !metadata.is_file() {
                     return Ok(Found::Other);
                 }
-                let mode = permissions(&metadata);
+                let mode = permissions(&metadata) | least.file;
                 let mut reader = tokio::fs::File::from_std(file);
                 let sent = self
                     .write(bytes(to), How::Replace, Some(mode), &mut reader)

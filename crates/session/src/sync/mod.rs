@@ -25,7 +25,7 @@ mod tests;
 mod whole;
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
-use crate::agent::copy::Modes;
+use crate::agent::copy::Inward;
 use crate::agent::copy::place::{HostPlace, names};
 use crate::agent::{Agent, Copied, CopyError, CopyLimits};
 use crate::directory::Identity;
@@ -49,9 +49,10 @@ use stage::{Stage, TREE};
 /// Most files, directories and links of a directory.
 const MAX_ENTRIES: u64 = 1_000_000;
 /// A session's agent may have no right to pass over modes, and modes are not brought back.
-const OURS: Modes = Modes {
-    file: 0o600,
-    directory: 0o700,
+const OURS: Inward = Inward {
+    file_mode: 0o600,
+    directory_mode: 0o700,
+    left_out: is_partial,
 };
 /// How much of this host's disk may come of what a session has room for: a file of several names is as
 /// many files here. And bytes more, for small files' last blocks.
@@ -85,7 +86,7 @@ pub struct Synced {
     pub removed: Vec<PathBuf>,
     /// Removed in the session, and left here, because removing was not asked for.
     pub left: Vec<PathBuf>,
-    /// Neither file, directory nor link, and not copied.
+    /// Neither file, directory nor link, or called as only half a file of a sync is, and not copied.
     pub skipped: Vec<PathBuf>,
     /// Not brought back, with what is in it, because the session's agent cannot read it, or it is a file
     /// of more than 64 GiB. What this host has in its place stays.
@@ -240,7 +241,7 @@ pub(crate) async fn back(
         .await?;
     let below = |skipped: &PathBuf| skipped.strip_prefix(relative(&path)).map(Path::to_owned);
     let all_below = |paths: &[PathBuf]| paths.iter().filter_map(|path| below(path).ok()).collect();
-    let skipped = all_below(&copied.skipped);
+    let skipped: Vec<PathBuf> = all_below(&copied.skipped);
     let unread: Vec<PathBuf> = all_below(&copied.unread);
     off_thread(move || {
         let ours = stage.tree()?;
@@ -267,7 +268,7 @@ pub(crate) async fn back(
             written: plan.write,
             removed: plan.remove,
             left: plan.left,
-            skipped,
+            skipped: [skipped, session.1].concat(),
             unread,
         })
     })
@@ -303,6 +304,21 @@ fn number(place: &HostPlace) -> Result<(u64, u64), SyncError> {
     let metadata = file.and_then(|file| file.metadata());
     let metadata = metadata.map_err(SyncError::at(&place.shown))?;
     Ok((metadata.dev(), metadata.ino()))
+}
+
+/// What is written to the directory is called so until it is whole.
+const PARTIAL: &str = ".axocoatl-sync-";
+
+/// A name for it that nobody else has.
+fn partial() -> OsString {
+    format!("{PARTIAL}{}", uuid::Uuid::new_v4().simple()).into()
+}
+
+/// Whether something is called so: a sync was ended in the middle, or is at it.
+fn is_partial(name: &OsStr) -> bool {
+    let rest = name.as_bytes().strip_prefix(PARTIAL.as_bytes());
+    let digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    rest.is_some_and(|rest| rest.len() == 32 && rest.iter().all(digit))
 }
 
 /// A path of bytes, as the kernel has it.

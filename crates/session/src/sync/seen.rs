@@ -20,7 +20,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, readlinkat, statat};
 use sha2::{Digest as _, Sha256};
 
 use super::plan::{Plan, Side};
-use super::{MAX_ENTRIES, SyncError, number, path_of};
+use super::{MAX_ENTRIES, SyncError, is_partial, number, path_of};
 use crate::agent::copy::place::{HostPlace, beneath, names};
 
 const HEADING: &str = "axocoatl-seen 1";
@@ -54,9 +54,10 @@ pub(super) struct Entry {
     changed: i128,
 }
 
-/// Everything in a directory. Paths are relative to it, and what is in a directory comes after it.
+/// Everything in a directory, and then, in no order, what is called as half a file of a sync is. Paths are
+/// relative to it, and what is in a directory comes after it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tree(pub(super) BTreeMap<PathBuf, Entry>);
+pub(super) struct Tree(pub(super) BTreeMap<PathBuf, Entry>, pub(super) Vec<PathBuf>);
 
 /// A directory as it was when it was brought, and the contents that the session got.
 #[derive(Clone, Debug)]
@@ -97,7 +98,7 @@ impl Tree {
     }
 
     fn read(top: &HostPlace, changes: bool) -> Result<Self, SyncError> {
-        let mut entries = BTreeMap::new();
+        let (mut entries, mut partial) = (BTreeMap::new(), Vec::new());
         let mut path_bytes = 0;
         let mut stack = vec![PathBuf::new()];
         while let Some(below) = stack.pop() {
@@ -135,14 +136,17 @@ impl Tree {
                     let why = format!("its paths have more than {MAX_PATH_BYTES} bytes");
                     return Err(SyncError::at(&top.shown)(io::Error::other(why)));
                 }
-                entries.insert(path, entry);
-                if entries.len() as u64 > MAX_ENTRIES {
+                match kind {
+                    Kind::File | Kind::Link if is_partial(&name) => partial.push(path),
+                    _ => drop(entries.insert(path, entry)),
+                }
+                if (entries.len() + partial.len()) as u64 > MAX_ENTRIES {
                     let why = format!("more than {MAX_ENTRIES} files, directories and links");
                     return Err(SyncError::at(&top.shown)(io::Error::other(why)));
                 }
             }
         }
-        Ok(Self(entries))
+        Ok(Self(entries, partial))
     }
 }
 

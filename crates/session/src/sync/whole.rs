@@ -246,6 +246,36 @@ async fn regression_one_odd_file_keeps_nothing_else_from_coming_back() {
     assert!(!site.sync(all).await.unwrap().is_nothing());
 }
 
+/// A sync was ended in the middle of a file, on this host or by a session that pretends it.
+#[tokio::test]
+async fn regression_what_an_ended_sync_left_is_nothing_of_the_directory() {
+    let site = Site::new(|_, _| None);
+    fs::create_dir(site.work.join("d")).unwrap();
+    fs::write(site.work.join("d/f"), "f").unwrap();
+    let half = Path::new("d").join(partial());
+    fs::write(site.work.join(&half), "half").unwrap();
+    // Called almost so, it is a file as any other.
+    let almost = format!("d/{PARTIAL}almost");
+    fs::write(site.work.join(&almost), "whole").unwrap();
+    site.bring().await.unwrap();
+    let inside = site.inside("").join(&half);
+    assert!(!inside.exists() && site.inside(&almost).exists());
+    let stale = site.table.beside(&site.record.id).join("stale");
+    fs::create_dir_all(&stale).unwrap();
+    fs::write(stale.join("f"), "of another sync").unwrap();
+
+    fs::write(&inside, "of the session").unwrap();
+    fs::write(site.inside("d/f"), "of the session").unwrap();
+    let synced = site.sync(PLAIN).await.unwrap();
+    assert_eq!(synced.written, [PathBuf::from("d/f")]);
+    assert_eq!(synced.skipped, [half.clone()]);
+    assert!(!site.work.join(&half).exists() && !stale.exists());
+
+    fs::create_dir_all(&stale).unwrap();
+    site.table.remove_beside(&site.record.id).unwrap();
+    assert!(!site.table.beside(&site.record.id).exists());
+}
+
 /// What costs a session nothing costs this host something: names, directories, links.
 #[tokio::test]
 async fn regression_names_directories_and_links_are_bounded_too() {

@@ -11,12 +11,25 @@ use super::place::{HostPlace, beneath, enter, host, names, open_directory, split
 use super::{Copied, CopyError, CopyProgress, bytes};
 use crate::agent::Files;
 
-/// Bits that modes have in the session at least: with them whoever has brought something can read it
-/// there, and take it back.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Modes {
-    pub(crate) file: u32,
-    pub(crate) directory: u32,
+/// How a copy is made in which somebody takes a directory into a session, to bring it back.
+#[derive(Clone, Copy)]
+pub(crate) struct Inward {
+    /// Bits that modes have in the session at least.
+    pub(crate) file_mode: u32,
+    pub(crate) directory_mode: u32,
+    /// What is none of the directory's, by its name, if it is a file or a link.
+    pub(crate) left_out: fn(&OsStr) -> bool,
+}
+
+impl Default for Inward {
+    /// As it is.
+    fn default() -> Self {
+        Self {
+            file_mode: 0,
+            directory_mode: 0,
+            left_out: |_| false,
+        }
+    }
 }
 
 /// What an entry of a directory came to.
@@ -24,6 +37,7 @@ enum Found {
     Copied,
     Directory,
     Other,
+    LeftOut,
 }
 
 impl Files {
@@ -47,12 +61,12 @@ impl Files {
                 directory: host(from, opened.map_err(Into::into))?,
                 shown: from.to_owned(),
             };
-            self.directory_in(top, to, Modes::default(), &mut copied, progress)
+            self.directory_in(top, to, Inward::default(), &mut copied, progress)
                 .await?;
             return Ok(copied);
         };
         let (parent, _) = split(from, self.writable())?;
-        self.copy_in_from(&parent, name, to, Modes::default(), progress)
+        self.copy_in_from(&parent, name, to, Inward::default(), progress)
             .await
     }
 
@@ -63,22 +77,23 @@ impl Files {
         parent: &HostPlace,
         name: &OsStr,
         to: &Path,
-        modes: Modes,
+        how: Inward,
         progress: &mut dyn CopyProgress,
     ) -> Result<Copied, CopyError> {
         let mut copied = Copied::default();
         let shown = parent.shown.join(name);
-        match self.entry_in(parent, name, to, modes, &mut copied).await? {
+        match self.entry_in(parent, name, to, how, &mut copied).await? {
             Found::Directory => {
                 let top = HostPlace {
                     directory: open_directory(parent, name)?,
                     shown,
                 };
-                self.directory_in(top, to, modes, &mut copied, progress)
+                self.directory_in(top, to, how, &mut copied, progress)
                     .await?;
             }
             Found::Other => return Err(CopyError::NotCopied(shown)),
             Found::Copied => progress.copied(&copied),
+            Found::LeftOut => {}
         }
         Ok(copied)
     }
@@ -89,7 +104,7 @@ impl Files {
         &self,
         top: HostPlace,
         to: &Path,
-        least: Modes,
+        how: Inward,
         copied: &mut Copied,
         progress: &mut dyn CopyProgress,
     ) -> Result<(), CopyError> {
@@ -111,17 +126,18 @@ impl Files {
                 &there,
                 self.make_directory(bytes(&there), 0o700, false).await,
             )?;
-            modes.push((there.clone(), stat.st_mode & 0o777 | least.directory));
+            modes.push((there.clone(), stat.st_mode & 0o777 | how.directory_mode));
             copied.directories += 1;
             progress.copied(copied);
             for name in names(&here)? {
                 match self
-                    .entry_in(&here, &name, &there.join(&name), least, copied)
+                    .entry_in(&here, &name, &there.join(&name), how, copied)
                     .await?
                 {
                     Found::Directory => stack.push(below.join(&name)),
                     Found::Other => copied.skipped.push(here.shown.join(&name)),
                     Found::Copied => progress.copied(copied),
+                    Found::LeftOut => {}
                 }
             }
         }
@@ -137,7 +153,7 @@ impl Files {
         parent: &HostPlace,
         name: &OsStr,
         to: &Path,
-        least: Modes,
+        how: Inward,
         copied: &mut Copied,
     ) -> Result<Found, CopyError> {
         let shown = parent.shown.join(name);
@@ -145,6 +161,9 @@ impl Files {
         let stat = host(&shown, stat.map_err(Into::into))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => return Ok(Found::Directory),
+            FileType::Symlink | FileType::RegularFile if (how.left_out)(name) => {
+                return Ok(Found::LeftOut);
+            }
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(&parent.directory, name, Vec::new());
                 let target = host(&shown, target.map_err(Into::into))?;
@@ -160,7 +179,7 @@ impl Files {
                 if !metadata.is_file() {
                     return Ok(Found::Other);
                 }
-                let mode = permissions(&metadata) | least.file;
+                let mode = permissions(&metadata) | how.file_mode;
                 let mut reader = tokio::fs::File::from_std(file);
                 let sent = self
                     .write(bytes(to), How::Replace, Some(mode), &mut reader)

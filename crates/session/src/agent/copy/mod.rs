@@ -10,7 +10,7 @@ mod inward;
 mod outward;
 pub(crate) mod place;
 
-pub(crate) use inward::Modes;
+pub(crate) use inward::Inward;
 
 use std::ffi::OsStr;
 use std::io;

@@ -42,6 +42,12 @@ impl Bounded {
         self.full
     }
 
+    /// Bytes that it has taken.
+    pub(super) const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Those of them that are none of a hole.
     pub(super) const fn stored(&self) -> u64 {
         self.stored
     }

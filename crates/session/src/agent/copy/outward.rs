@@ -62,7 +62,8 @@ struct Outward<'a> {
     modes: Vec<(PathBuf, u32)>,
     /// Of paths and of what links lead to.
     path_bytes: u64,
-    /// On this host's disk.
+    /// Of files, those that were left out in the middle, too, and of them on this host's disk.
+    taken: u64,
     stored: u64,
 }
 
@@ -87,6 +88,7 @@ impl<'a> Outward<'a> {
             copied: Copied::default(),
             modes: Vec::new(),
             path_bytes: 0,
+            taken: 0,
             stored: 0,
         }
     }
@@ -227,13 +229,15 @@ impl<'a> Outward<'a> {
         let mode = Mode::from_raw_mode(stat.mode & 0o777);
         let file = rustix::fs::openat(&parent.directory, name, flags, mode);
         let file = File::from(host(&shown, file.map_err(Into::into))?);
-        let bytes_left = self.limits.bytes.saturating_sub(self.copied.bytes);
+        let bytes_left = self.limits.bytes.saturating_sub(self.taken);
         let stored_left = self.limits.stored.saturating_sub(self.stored);
         let mut bounded = Bounded::new(file, bytes_left, stored_left);
         let read = self.files.read(bytes(from), true, &mut bounded).await;
         if bounded.is_full() && read.is_err() {
             return Err(self.too_much());
         }
+        self.taken = self.taken.saturating_add(bounded.taken());
+        self.stored = self.stored.saturating_add(bounded.stored());
         if let Err(error) = read {
             match self.odd(&error) {
                 Some(Odd::Unread) => self.copied.unread.push(from.to_owned()),
@@ -244,7 +248,6 @@ impl<'a> Outward<'a> {
             let removed = unlinkat(&parent.directory, name, AtFlags::empty());
             return host(&shown, removed.map_err(Into::into));
         }
-        self.stored = self.stored.saturating_add(bounded.stored());
         self.copied.bytes += host(&shown, bounded.finish().await)?;
         self.copied.files += 1;
         Ok(())

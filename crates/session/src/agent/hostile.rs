@@ -1,20 +1,18 @@
 //! An agent that is not ours: every operation against a peer that lies, floods, or says nothing.
 
-use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axo_guest_proto::files::{Entry, FileKind, How, Stat, Time};
 use axo_guest_proto::{
-    Code, Exited, Failure, GENERATION, HEADER_BYTES, Hello, Kind, MAX_PAYLOAD, Message as _,
-    ProcessId, Reply, Size, Status, Usage, encode,
+    Exited, GENERATION, HEADER_BYTES, Hello, Kind, MAX_PAYLOAD, Message as _, ProcessId, Reply,
+    Size, Status, Usage, encode,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::copy::place::HostPlace;
 use super::{Agent, AgentError, CopyError, CopyLimits, Endpoint, ProcessEvent, Run};
 
 /// Every test ends within this, by the runtime's clock, which runs ahead where nothing happens.
@@ -376,60 +374,6 @@ async fn names_and_sizes_of_a_listing_are_not_believed() {
         .await;
     assert!(matches!(copied, Err(CopyError::TooMuch(_))), "{copied:?}");
     assert!(std::fs::metadata(&to).unwrap().len() <= 3 << 20);
-}
-
-/// Files that are sent almost whole, and then cannot be read: what was taken of them was taken.
-#[tokio::test]
-async fn what_is_left_out_in_the_middle_counts_too() {
-    let home = tempfile::tempdir().unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let listener = UnixListener::bind(directory.path().join("agent.sock")).unwrap();
-    let named = |number: u32| Entry {
-        path: number.to_string().into_bytes(),
-        stat: stat(FileKind::File),
-    };
-    let first = replies(&[Reply::Stat(stat(FileKind::Directory))]);
-    let entries = Reply::Entries((0..9).map(named).collect());
-    let second = replies(&[entries, Reply::Listed { more: false }]);
-    let denied = Failure::new(Code::Denied, None, "not permitted");
-    let file = [
-        replies(&[Reply::Stat(stat(FileKind::File))]),
-        encode(Kind::Output, &[0; 100 << 10]).unwrap(),
-        Reply::Failed(denied).to_frame().unwrap(),
-    ]
-    .concat();
-    tokio::spawn(async move {
-        for number in 0.. {
-            let script = match number {
-                0 => first.clone(),
-                1 => second.clone(),
-                _ => file.clone(),
-            };
-            let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(play(Arc::new(Script::Says(script)), stream));
-        }
-    });
-    let agent = Agent::new(Endpoint::Socket {
-        directory: directory.path().to_owned(),
-        name: "agent.sock",
-    });
-    let to = HostPlace {
-        directory: std::fs::File::open(&home).unwrap().into(),
-        shown: home.path().to_owned(),
-    };
-    let limits = |bytes| CopyLimits {
-        bytes,
-        ..CopyLimits::default()
-    };
-    let files = agent.files("/");
-    let mut unheard = |_: &_| ();
-    let to = (&to, OsStr::new("to"));
-    let copied = files.copy_out_to(Path::new("a"), to, limits(500 << 10), &mut unheard);
-    let error = copied.await.unwrap_err();
-    assert!(matches!(error, CopyError::TooMuch(_)), "{error:?}");
-    // Nothing of those that were left out is there.
-    let made = std::fs::read_dir(home.path().join("to"));
-    assert_eq!(made.unwrap().count(), 1);
 }
 
 /// Each connection gets a hello and the reply that its request asks for, in the order of `replies`.

@@ -18,8 +18,6 @@ mod plan;
 mod seen;
 mod stage;
 #[cfg(test)]
-mod stand_in;
-#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod whole;
@@ -89,7 +87,7 @@ pub struct Synced {
     /// Neither file, directory nor link, or called as only half a file of a sync is, and not copied.
     pub skipped: Vec<PathBuf>,
     /// Not brought back, with what is in it, because the session's agent cannot read it, or it is a file
-    /// of more than 64 GiB. What this host has in its place stays.
+    /// of more than 64 GiB, or is deeper than 256 directories. What this host has in its place stays.
     pub unread: Vec<PathBuf>,
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn run(
     }
     for unread in &synced.unread {
         printer.note(&format!(
-            "not brought back, it cannot be read in the session, or is too large: {}; `chmod u+rwX` it there, or make it smaller",
+            "not brought back, it cannot be read in the session, or is too large or too deep: {}; `chmod u+rwX` it there, or `axocoatl session cp` it",
             unread.display()
         ));
     }

@@ -9,6 +9,8 @@ mod bounded;
 mod inward;
 mod outward;
 pub(crate) mod place;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use inward::Inward;
 

@@ -17,6 +17,10 @@ use crate::agent::{AgentError, Files};
 /// What a file, directory or link takes of this host's disk whatever is in it, in bytes.
 const BLOCK: u64 = 4096;
 
+/// How many directories what comes out is in, if nobody asked for it by name: it is removed one directory
+/// in another, each open, and a process has some thousand descriptors.
+const MAX_DEPTH: usize = 256;
+
 impl Files {
     /// Copies `from` of the session to `to` on this host, which must not be there yet. Symbolic links
     /// are copied as links, whatever they lead to; set-ID bits are not copied. What is nothing but zeros
@@ -37,7 +41,8 @@ impl Files {
     }
 
     /// The same to a name in an open directory, while others change what is copied: what has gone since
-    /// it was listed is left out, and so is what cannot be read, which [`Copied::unread`] names.
+    /// it was listed is left out, and so is what cannot be read, or is too
+    /// deep, which [`Copied::unread`] names.
     pub(crate) async fn copy_out_to(
         &self,
         from: &Path,
@@ -153,6 +158,11 @@ impl<'a> Outward<'a> {
                 let (path, source) = (below.join(name), source.join(name));
                 self.count(&path, &stat)?;
                 match stat.kind {
+                    FileKind::Directory
+                        if self.lenient && path.components().count() > MAX_DEPTH =>
+                    {
+                        self.copied.unread.push(source);
+                    }
                     FileKind::Directory => {
                         make_directory(&parent, name)?;
                         self.copied.directories += 1;

@@ -1,5 +1,5 @@
 //! A session's agent in a directory of this host: it does with files what is asked of it, and what a test
-//! wants done in between.
+//! wants done in between. A file `….torn` is sent, and then cannot be read.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,20 +18,20 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::agent::{Agent, Endpoint};
+use super::{Agent, Endpoint};
 
 /// Is asked before each request, with the path it is about; a failure is answered as it is.
-pub(super) type Before = dyn Fn(&Request, &Path) -> Option<Failure> + Send + Sync;
+pub(crate) type Before = dyn Fn(&Request, &Path) -> Option<Failure> + Send + Sync;
 
-pub(super) struct StandIn {
-    pub(super) agent: Agent,
+pub(crate) struct StandIn {
+    pub(crate) agent: Agent,
     /// What the session takes for `/`.
     root: TempDir,
     _socket: TempDir,
 }
 
 impl StandIn {
-    pub(super) fn new(
+    pub(crate) fn new(
         before: impl Fn(&Request, &Path) -> Option<Failure> + Send + Sync + 'static,
     ) -> Self {
         let (root, socket) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -55,7 +55,7 @@ impl StandIn {
     }
 
     /// Where the session has `path`.
-    pub(super) fn inside(&self, path: &Path) -> PathBuf {
+    pub(crate) fn inside(&self, path: &Path) -> PathBuf {
         self.root.path().join(path.strip_prefix("/").unwrap())
     }
 }
@@ -115,6 +115,9 @@ async fn act(stream: &mut UnixStream, request: &Request, path: &Path) -> Result<
             for chunk in bytes.chunks(MAX_PAYLOAD) {
                 let frame = encode(Kind::Output, chunk).unwrap();
                 stream.write_all(&frame).await.map_err(failed)?;
+            }
+            if path.extension().is_some_and(|name| name == "torn") {
+                return Err(failed(io::ErrorKind::PermissionDenied.into()));
             }
             Ok(Reply::Done)
         }

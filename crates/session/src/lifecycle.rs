@@ -398,6 +398,7 @@ impl Task {
         let id = self.id();
         self.host().await?.remove(&id).await?;
         self.means.table.remove_socket(&id)?;
+        self.means.table.remove_beside(&id)?;
         if end == State::Stopped {
             self.advance(turn, State::Stopping, None)?;
         }

@@ -129,9 +129,7 @@ impl Session {
         // While we have it, nobody else does this, or ends the session.
         let turn = self.turn().await?;
         let agent = self.agent()?;
-        let synced = sync::back(&agent, &self.means.table, &self.record(), options).await;
-        drop(turn);
-        Ok(synced?)
+        Ok(sync::back(&agent, &self.means.table, &self.record(), options, turn).await?)
     }
 
     /// Whether everything that it made of its copy of a directory is on this host; one that has none, or
@@ -156,7 +154,7 @@ impl Session {
         };
         let synced = self.sync(options).await.map_err(not_known)?;
         // What was only removed is on this host still.
-        match synced.written.len() {
+        match synced.written.len() + synced.unread.len() {
             0 => Ok(()),
             count => Err(SessionError::NotBroughtBack {
                 called: record.called().to_owned(),

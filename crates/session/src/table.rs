@@ -221,6 +221,11 @@ impl Table {
         self.directory(id).join("directory")
     }
 
+    /// Removes what is there of a copy that nobody brings back any more.
+    pub(crate) fn remove_beside(&self, id: &SessionId) -> Result<(), SessionError> {
+        remove_all(&self.beside(id))
+    }
+
     /// Where the socket of a session's agent, or of the keeper of its machine, is.
     pub(crate) fn socket_directory(&self, id: &SessionId) -> PathBuf {
         self.sockets.join(id.as_str())

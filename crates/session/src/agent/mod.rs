@@ -9,6 +9,8 @@ mod files;
 #[cfg(test)]
 mod hostile;
 mod process;
+#[cfg(test)]
+pub(crate) mod stand_in;
 
 pub use axo_guest_proto as proto;
 pub(crate) use connection::Endpoint;

@@ -13,33 +13,54 @@
 //! changed nothing here. It is hostile: [`crate::agent::Files::copy_out`] says how it is taken.
 
 mod apply;
+mod error;
 mod plan;
 mod seen;
+mod stage;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod whole;
 
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
+use crate::agent::copy::Inward;
 use crate::agent::copy::place::{HostPlace, names};
 use crate::agent::{Agent, Copied, CopyError, CopyLimits};
 use crate::directory::Identity;
 use crate::record::Record;
-use crate::table::Table;
+use crate::table::{Table, Turn};
 use crate::{Refused, RefusedReason, SessionError, SessionTier};
+pub use error::SyncError;
 use plan::Plan;
-use seen::{Seen, Tree};
+use seen::{Kind, Seen, Tree};
+use stage::{Stage, TREE};
 
 /// Most files, directories and links of a directory.
 const MAX_ENTRIES: u64 = 1_000_000;
-/// How much more than its file system holds may come of a directory, in bytes: its last blocks.
+/// A session's agent may have no right to pass over modes, and modes are not brought back.
+const OURS: Inward = Inward {
+    file_mode: 0o600,
+    directory_mode: 0o700,
+    left_out: is_partial,
+};
+/// How much of this host's disk may come of what a session has room for: a file of several names is as
+/// many files here. And bytes more, for small files' last blocks.
+const STORED_TIMES: u64 = 4;
 const SLACK_BYTES: u64 = 64 << 20;
+/// Bytes of room for each file, directory and link that a session's copy may have: half a page of a
+/// file system in memory.
+const ENTRY_BYTES: u64 = 2048;
+/// So many it may have in any case.
+const MIN_ENTRIES: u64 = 16 << 10;
 /// Paths that an error names.
 const NAMED: usize = 20;
 
@@ -63,90 +84,24 @@ pub struct Synced {
     pub removed: Vec<PathBuf>,
     /// Removed in the session, and left here, because removing was not asked for.
     pub left: Vec<PathBuf>,
-    /// Neither file, directory nor link, and not copied.
+    /// Neither file, directory nor link, or called as only half a file of a sync is, and not copied.
     pub skipped: Vec<PathBuf>,
+    /// Not brought back, with what is in it, because the session's agent cannot read it, or it is a file
+    /// of more than 64 GiB, or is deeper than 256 directories. What this host has in its place stays.
+    pub unread: Vec<PathBuf>,
 }
 
 impl Synced {
     /// Whether both sides are the same, as far as the session changed anything.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        self.written.is_empty() && self.removed.is_empty() && self.left.is_empty()
+        let changes = [&self.written, &self.removed, &self.left, &self.unread];
+        changes.iter().all(|paths| paths.is_empty())
     }
-}
-
-/// Why a directory was not brought back.
-#[derive(Debug, thiserror::Error)]
-pub enum SyncError {
-    /// It has none that would have to be.
-    #[error("session {0} has no copy of a directory: only one on tier microvm with --dir has")]
-    NoCopy(String),
-    /// Another directory is in its place.
-    #[error("{} is not the directory that the session was made with; copy it out with `axocoatl session cp`", .0.display())]
-    Moved(PathBuf),
-    /// What it was when it was brought is not known.
-    #[error("{} cannot be read: what of the directory was changed is not known; copy it out with `axocoatl session cp`", .path.display())]
-    Seen {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Changed on both sides.
-    #[error(
-        "changed in the session and on this host: {}{}; nothing was written: save those of this host and use --force, or copy single files out with `axocoatl session cp`",
-        list(.paths), more(.paths.len(), *.count)
-    )]
-    Both {
-        /// The first of them.
-        paths: Vec<PathBuf>,
-        /// How many.
-        count: usize,
-    },
-    /// Directories of this host that the session has something else in the place of.
-    #[error(
-        "directories of this host in whose place the session has something else: {}; nothing was written: --delete removes them", list(.0)
-    )]
-    InTheWay(Vec<PathBuf>),
-    /// A copy failed.
-    #[error("bringing the directory back")]
-    Copy(#[from] CopyError),
-    /// This host failed.
-    #[error("{} on this host", .path.display())]
-    Host {
-        /// What it failed with.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl SyncError {
-    fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Host {
-            path: path.to_owned(),
-            source,
-        }
-    }
-}
-
-fn list(paths: &[PathBuf]) -> String {
-    let shown: Vec<String> = paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    shown.join(", ")
 }
 
 fn first(paths: Vec<PathBuf>) -> Vec<PathBuf> {
     paths.into_iter().take(NAMED).collect()
-}
-
-fn more(shown: usize, count: usize) -> String {
-    match count - shown {
-        0 => String::new(),
-        left => format!(" and {left} more"),
-    }
 }
 
 /// Copies the directory of a new session into it.
@@ -178,19 +133,25 @@ pub(crate) async fn bring(
     };
     is_it(directory.is(&top.directory))?;
     // Before it is copied: what changes meanwhile has changed since.
-    let (seen, top) = off_thread(move || Ok((Seen::of(&top)?, top))).await?;
+    let scratch = record.limits.scratch;
+    let (seen, top) = off_thread(move || Ok((taken_in(&top, scratch)?, top))).await?;
     let files = agent.files("/");
     let target = relative(path);
     let mut skipped = 0;
     for name in names(&top).map_err(at)? {
-        let (from, to) = (path.join(&name), target.join(&name));
-        match files.copy_in(&from, &to, &mut |_: &Copied| ()).await {
+        let to = target.join(&name);
+        // From the directory that was opened, never by its path: who can write above it may put
+        // another there meanwhile, of files that only we can read.
+        match files
+            .copy_in_from(&top, &name, &to, OURS, &mut |_: &Copied| ())
+            .await
+        {
             Ok(copied) => skipped += copied.skipped.len(),
             Err(CopyError::NotCopied(_)) => skipped += 1,
             Err(error) => return Err(at(error)),
         }
     }
-    // Each was found by its path.
+    // What a session is said to have is what is there.
     is_it(Identity::of(path).is_ok_and(|now| now == *directory))?;
     if skipped > 0 {
         tracing::warn!(
@@ -202,12 +163,47 @@ pub(crate) async fn bring(
     Ok(())
 }
 
-/// Brings the directory of a session back. Only with the turn on it.
+/// What is in a directory that has room in a session. How large its files are is asked before they are
+/// read: that can take for ever.
+fn taken_in(top: &HostPlace, scratch: u64) -> Result<Seen, SyncError> {
+    let tree = Tree::of(top)?;
+    has_room(top, &tree, scratch)?;
+    Seen::of(top, tree)
+}
+
+fn has_room(top: &HostPlace, tree: &Tree, scratch: u64) -> Result<(), SyncError> {
+    let files = tree.0.values().filter(|entry| entry.kind == Kind::File);
+    let bytes = files.fold(0u64, |sum, entry| sum.saturating_add(entry.size));
+    let entries = tree.0.len();
+    if bytes > scratch || entries as u64 > entries_of(scratch) {
+        return Err(SyncError::TooLarge {
+            path: top.shown.clone(),
+            bytes,
+            entries,
+            scratch,
+        });
+    }
+    Ok(())
+}
+
+/// Most files, directories and links of a session's copy.
+const fn entries_of(scratch: u64) -> u64 {
+    let entries = scratch / ENTRY_BYTES;
+    match entries {
+        MAX_ENTRIES.. => MAX_ENTRIES,
+        0..MIN_ENTRIES => MIN_ENTRIES,
+        _ => entries,
+    }
+}
+
+/// Brings the directory of a session back. The turn on it is let go when the last write is done, though
+/// nobody waits for that any more.
 pub(crate) async fn back(
     agent: &Agent,
     table: &Table,
     record: &Record,
     options: SyncOptions,
+    turn: Turn,
 ) -> Result<Synced, SyncError> {
     let Some(path) = record
         .directory
@@ -222,30 +218,35 @@ pub(crate) async fn back(
     if !seen.is_of(&top)? {
         return Err(SyncError::Moved(path));
     }
-    let stage = Stage::new(table.beside(&record.id))?;
+    let scratch = record.limits.scratch;
+    let stage = Stage::new(table.beside(&record.id), turn)?;
     let limits = CopyLimits {
-        entries: MAX_ENTRIES,
-        bytes: record.limits.scratch.saturating_add(SLACK_BYTES),
+        entries: entries_of(scratch),
+        stored: scratch
+            .saturating_mul(STORED_TIMES)
+            .saturating_add(SLACK_BYTES),
+        // With holes a file is as large as it likes.
+        ..CopyLimits::default()
     };
     let copied = agent
         .files("/")
-        .copy_out(
+        .copy_out_to(
             &relative(&path),
-            &stage.tree(),
+            (&stage.place, OsStr::new(TREE)),
             limits,
             &mut |_: &Copied| (),
         )
         .await?;
     let below = |skipped: &PathBuf| skipped.strip_prefix(relative(&path)).map(Path::to_owned);
-    let skipped = copied
-        .skipped
-        .iter()
-        .filter_map(|path| below(path).ok())
-        .collect();
+    let all_below = |paths: &[PathBuf]| paths.iter().filter_map(|path| below(path).ok()).collect();
+    let skipped: Vec<PathBuf> = all_below(&copied.skipped);
+    let unread: Vec<PathBuf> = all_below(&copied.unread);
     off_thread(move || {
-        let ours = opened(&stage.tree())?;
-        let (session, host) = (Tree::of(&ours)?, Tree::of(&top)?);
-        let plan = Plan::make(&seen, (&ours, &session), (&top, &host), options.delete)?;
+        let ours = stage.tree()?;
+        let (session, host) = (Tree::of_ours(&ours)?, Tree::of(&top)?);
+        let known: BTreeSet<&Path> = unread.iter().map(PathBuf::as_path).collect();
+        let sides = ((&ours, &session), (&top, &host));
+        let plan = Plan::make(&seen, sides, &known, options.delete)?;
         if !plan.in_the_way.is_empty() {
             return Err(SyncError::InTheWay(first(plan.in_the_way)));
         }
@@ -256,45 +257,20 @@ pub(crate) async fn back(
             });
         }
         if !options.dry_run {
+            // Before anything is written: what cannot be remembered cannot be told from changes.
+            seen.check_room(&plan).map_err(SyncError::at(&top.shown))?;
             apply::apply(&plan, (&ours, &session), (&top, &host))?;
-            seen.after(&plan, &session, &top)?.save(&kept)?;
+            seen.after(&plan, (&ours, &session), &top)?.save(&kept)?;
         }
         Ok(Synced {
             written: plan.write,
             removed: plan.remove,
             left: plan.left,
-            skipped,
+            skipped: [skipped, session.1].concat(),
+            unread,
         })
     })
     .await
-}
-
-/// A place beside a session's record for what comes out of it, which is removed with this.
-struct Stage(PathBuf);
-
-impl Stage {
-    fn new(beside: PathBuf) -> Result<Self, SyncError> {
-        // Whoever left one had our turn, and is gone.
-        match fs::remove_dir_all(&beside) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(SyncError::at(&beside)(e)),
-            _ => {}
-        }
-        let made = fs::DirBuilder::new().mode(0o700).create(&beside);
-        made.map_err(SyncError::at(&beside))?;
-        Ok(Self(beside))
-    }
-
-    fn tree(&self) -> PathBuf {
-        self.0.join("tree")
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, "what came out of a session is left beside its record");
-        }
-    }
 }
 
 /// A directory of this host, to which no link leads.
@@ -326,6 +302,21 @@ fn number(place: &HostPlace) -> Result<(u64, u64), SyncError> {
     let metadata = file.and_then(|file| file.metadata());
     let metadata = metadata.map_err(SyncError::at(&place.shown))?;
     Ok((metadata.dev(), metadata.ino()))
+}
+
+/// What is written to the directory is called so until it is whole.
+const PARTIAL: &str = ".axocoatl-sync-";
+
+/// A name for it that nobody else has.
+fn partial() -> OsString {
+    format!("{PARTIAL}{}", uuid::Uuid::new_v4().simple()).into()
+}
+
+/// Whether something is called so: a sync was ended in the middle, or is at it.
+fn is_partial(name: &OsStr) -> bool {
+    let rest = name.as_bytes().strip_prefix(PARTIAL.as_bytes());
+    let digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    rest.is_some_and(|rest| rest.len() == 32 && rest.iter().all(digit))
 }
 
 /// A path of bytes, as the kernel has it.

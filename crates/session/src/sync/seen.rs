@@ -19,13 +19,17 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, readlinkat, statat};
 use sha2::{Digest as _, Sha256};
 
-use super::plan::Plan;
-use super::{MAX_ENTRIES, SyncError, number, path_of};
+use super::plan::{Plan, Side};
+use super::{MAX_ENTRIES, SyncError, is_partial, number, path_of};
 use crate::agent::copy::place::{HostPlace, beneath, names};
 
 const HEADING: &str = "axocoatl-seen 1";
 /// Longest file of these, in bytes: a million entries of paths as they usually are.
 const MAX_BYTES: u64 = 512 << 20;
+/// Longest line of these beside its path: five numbers, of 20 or 40 digits, and a digest.
+const LINE_BYTES: u64 = 256;
+/// Most bytes of the paths in a directory.
+const MAX_PATH_BYTES: u64 = 256 << 20;
 /// The owner may execute it.
 const EXECUTABLE: u32 = 0o100;
 
@@ -34,6 +38,8 @@ pub(super) enum Kind {
     File,
     Directory,
     Link,
+    /// A FIFO, socket or device of this host. No copy has one.
+    Other,
 }
 
 /// What tells a state of a file of this host from every other, as far as can be seen without reading
@@ -48,10 +54,10 @@ pub(super) struct Entry {
     changed: i128,
 }
 
-/// Everything in a directory but what is neither file, directory nor link. Paths are relative to it,
-/// and what is in a directory comes after it.
+/// Everything in a directory, and then, in no order, what is called as half a file of a sync is. Paths are
+/// relative to it, and what is in a directory comes after it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tree(pub(super) BTreeMap<PathBuf, Entry>);
+pub(super) struct Tree(pub(super) BTreeMap<PathBuf, Entry>, pub(super) Vec<PathBuf>);
 
 /// A directory as it was when it was brought, and the contents that the session got.
 #[derive(Clone, Debug)]
@@ -68,11 +74,32 @@ impl Entry {
             _ => self == before,
         }
     }
+
+    /// Whether it can be the same as one on the other side, as far as can be told without reading either.
+    pub(super) fn looks_as(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && match self.kind {
+                Kind::File => self.executable == other.executable && self.size == other.size,
+                Kind::Directory | Kind::Link => true,
+                Kind::Other => false,
+            }
+    }
 }
 
 impl Tree {
+    /// Of this host, which may change it meanwhile.
     pub(super) fn of(top: &HostPlace) -> Result<Self, SyncError> {
-        let mut entries = BTreeMap::new();
+        Self::read(top, true)
+    }
+
+    /// Of a copy of ours. What goes from there is nothing that the session removed.
+    pub(super) fn of_ours(top: &HostPlace) -> Result<Self, SyncError> {
+        Self::read(top, false)
+    }
+
+    fn read(top: &HostPlace, changes: bool) -> Result<Self, SyncError> {
+        let (mut entries, mut partial) = (BTreeMap::new(), Vec::new());
+        let mut path_bytes = 0;
         let mut stack = vec![PathBuf::new()];
         while let Some(below) = stack.pop() {
             let here = HostPlace {
@@ -83,14 +110,14 @@ impl Tree {
                 let path = below.join(&name);
                 let stat = match statat(&here.directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
                     // It has just gone.
-                    Err(rustix::io::Errno::NOENT) => continue,
+                    Err(rustix::io::Errno::NOENT) if changes => continue,
                     stat => stat.map_err(|e| SyncError::at(&top.shown.join(&path))(e.into()))?,
                 };
                 let kind = match FileType::from_raw_mode(stat.st_mode) {
                     FileType::RegularFile => Kind::File,
                     FileType::Directory => Kind::Directory,
                     FileType::Symlink => Kind::Link,
-                    _ => continue,
+                    _ => Kind::Other,
                 };
                 let time = |seconds, nanos| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
                 let entry = Entry {
@@ -104,25 +131,32 @@ impl Tree {
                 if kind == Kind::Directory {
                     stack.push(path.clone());
                 }
-                entries.insert(path, entry);
-                if entries.len() as u64 > MAX_ENTRIES {
+                path_bytes += path.as_os_str().len() as u64;
+                if path_bytes > MAX_PATH_BYTES {
+                    let why = format!("its paths have more than {MAX_PATH_BYTES} bytes");
+                    return Err(SyncError::at(&top.shown)(io::Error::other(why)));
+                }
+                match kind {
+                    Kind::File | Kind::Link if is_partial(&name) => partial.push(path),
+                    _ => drop(entries.insert(path, entry)),
+                }
+                if (entries.len() + partial.len()) as u64 > MAX_ENTRIES {
                     let why = format!("more than {MAX_ENTRIES} files, directories and links");
                     return Err(SyncError::at(&top.shown)(io::Error::other(why)));
                 }
             }
         }
-        Ok(Self(entries))
+        Ok(Self(entries, partial))
     }
 }
 
 impl Seen {
-    /// The directory as it is now.
-    pub(super) fn of(top: &HostPlace) -> Result<Self, SyncError> {
-        let tree = Tree::of(top)?;
+    /// The directory, with what is in it now.
+    pub(super) fn of(top: &HostPlace, tree: Tree) -> Result<Self, SyncError> {
         let mut entries = BTreeMap::new();
         for (path, entry) in tree.0 {
             // What has just gone, or is another thing now, is not brought as it was.
-            if let Some(content) = content(top, &path, entry.kind)? {
+            if let Some(content) = content(top, &path, &entry)? {
                 entries.insert(path, (entry, content));
             }
         }
@@ -142,13 +176,14 @@ impl Seen {
         Some((entry, content))
     }
 
-    /// What both sides have seen when `plan` was carried out: what the session has, as it is here now. What
-    /// was left here is still to be removed, as far as it is known, and what only this host has
-    /// changed is still changed.
+    /// What both sides have seen when `plan` was carried out: what the session has, as it is here now.
+    /// What was left here is still to be removed, as far as it is known, and what only this host has
+    /// changed is still changed. What this host changed while the plan was carried out nobody has seen:
+    /// the next time somebody has to say which of both stays.
     pub(super) fn after(
         mut self,
         plan: &Plan,
-        session: &Tree,
+        session: Side<'_>,
         top: &HostPlace,
     ) -> Result<Self, SyncError> {
         let now = Tree::of(top)?;
@@ -156,14 +191,26 @@ impl Seen {
             self.entries.remove(path);
         }
         for path in plan.write.iter().chain(&plan.same) {
-            let (Some(entry), Some(of_session)) = (now.0.get(path), session.0.get(path)) else {
+            self.entries.remove(path);
+            let (Some(now), Some(theirs)) = (now.0.get(path), session.1.0.get(path)) else {
                 continue;
             };
-            if let Some(content) = content(top, path, of_session.kind)? {
-                self.entries.insert(path.clone(), (*entry, content));
+            if let Some(content) = same(session.0, top, path, (theirs, now))? {
+                self.entries.insert(path.clone(), (*now, content));
             }
         }
         Ok(self)
+    }
+
+    /// Whether what this is after `plan` could be loaded again.
+    pub(super) fn check_room(&self, plan: &Plan) -> io::Result<()> {
+        let fresh = plan.write.iter().chain(&plan.same);
+        let fresh = fresh.filter(|path| !self.entries.contains_key(*path));
+        let lines = self.entries.keys().chain(fresh);
+        let bytes = lines.fold(LINE_BYTES, |sum, path| {
+            sum + LINE_BYTES + path.as_os_str().len() as u64
+        });
+        fits(bytes)
     }
 
     pub(super) fn load(path: &Path) -> Result<Self, SyncError> {
@@ -173,8 +220,11 @@ impl Seen {
         };
         let mut bytes = Vec::new();
         File::open(path)
-            .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
+            .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
             .map_err(at)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(at(io::ErrorKind::FileTooLarge.into()));
+        }
         Self::parse(&bytes).ok_or_else(|| at(io::ErrorKind::InvalidData.into()))
     }
 
@@ -215,6 +265,8 @@ impl Seen {
                 Kind::File => "f",
                 Kind::Directory => "d",
                 Kind::Link => "l",
+                // It has no content, and so was not taken in.
+                Kind::Other => continue,
             };
             let executable = if entry.executable { "x" } else { "-" };
             let Entry {
@@ -231,6 +283,7 @@ impl Seen {
             text.extend(path.as_os_str().as_bytes());
             text.push(0);
         }
+        fits(text.len() as u64).map_err(SyncError::at(path))?;
         let fresh = path.with_extension("new");
         let write = || {
             let mut file = File::options()
@@ -247,11 +300,40 @@ impl Seen {
     }
 }
 
-/// What tells the content of a file or link from every other; none if it is not there, or not this.
+fn fits(bytes: u64) -> io::Result<()> {
+    if bytes > MAX_BYTES {
+        let why = "its files, and those of the session, are more than can be remembered; remove some of them";
+        return Err(io::Error::other(why));
+    }
+    Ok(())
+}
+
+/// What tells the content of both sides' file, link or directory from every other, if it is the same.
+/// Neither is read if it can be told without that.
+pub(super) fn same(
+    session: &HostPlace,
+    host: &HostPlace,
+    path: &Path,
+    (theirs, now): (&Entry, &Entry),
+) -> Result<Option<String>, SyncError> {
+    if !theirs.looks_as(now) {
+        return Ok(None);
+    }
+    let of_host = content(host, path, now)?;
+    Ok(match of_host {
+        Some(content_now) if content(session, path, theirs)?.as_deref() == Some(&content_now) => {
+            Some(content_now)
+        }
+        _ => None,
+    })
+}
+
+/// What tells the content of a file or link from every other; none if it is not there, or not as `entry`
+/// has it. No more of a file is read than that says: it may have become one without end.
 pub(super) fn content(
     top: &HostPlace,
     path: &Path,
-    kind: Kind,
+    entry: &Entry,
 ) -> Result<Option<String>, SyncError> {
     let (parent, Some(name)) = (path.parent().unwrap_or(Path::new("")), path.file_name()) else {
         return Ok(None);
@@ -268,7 +350,8 @@ pub(super) fn content(
         Err(crate::agent::CopyError::Host { source, .. }) if gone(&source) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let digest = match kind {
+    let digest = match entry.kind {
+        Kind::Other => return Ok(None),
         Kind::Directory => return Ok(Some("-".to_owned())),
         Kind::Link => match readlinkat(&directory, name, Vec::new()) {
             Ok(target) => Sha256::digest(target.as_bytes()),
@@ -277,7 +360,7 @@ pub(super) fn content(
         },
         Kind::File => {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-            let mut file = match openat(&directory, name, flags, Mode::empty()) {
+            let file = match openat(&directory, name, flags, Mode::empty()) {
                 Ok(file) => File::from(file),
                 Err(e) if gone(&e.into()) => return Ok(None),
                 Err(e) => return Err(at(e.into())),
@@ -287,11 +370,19 @@ pub(super) fn content(
             }
             let mut hash = Sha256::new();
             let mut chunk = vec![0; 128 << 10];
+            let mut left = file.take(entry.size.saturating_add(1));
+            let mut length = 0;
             loop {
-                match file.read(&mut chunk).map_err(at)? {
+                match left.read(&mut chunk).map_err(at)? {
                     0 => break,
-                    read => hash.update(&chunk[..read]),
+                    read => {
+                        hash.update(&chunk[..read]);
+                        length += read as u64;
+                    }
                 }
+            }
+            if length != entry.size {
+                return Ok(None);
             }
             hash.finalize()
         }

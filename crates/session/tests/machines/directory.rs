@@ -158,6 +158,78 @@ async fn what_a_session_made_of_its_directory_comes_back_and_nothing_else_is_tou
 }
 
 #[tokio::test]
+async fn one_odd_file_and_a_directory_that_went_keep_nothing_else_from_coming_back() {
+    let site = site();
+    let work = site.path().join("work");
+    let read = |name: &str| std::fs::read_to_string(work.join(name)).unwrap();
+    std::fs::create_dir_all(work.join("went")).unwrap();
+    for name in ["closed", "shut", "f", "went/f"] {
+        std::fs::write(work.join(name), name).unwrap();
+    }
+    // In a session nobody passes over this.
+    std::fs::set_permissions(work.join("shut"), PermissionsExt::from_mode(0o040)).unwrap();
+    let sessions = site.sessions();
+    let directory = work.clone();
+    let session = create(&site.config, &sessions, |spec| {
+        spec.directory = Some(directory)
+    })
+    .await
+    .unwrap();
+    // What the session has room for once has it more often here, and a hole is no room at all.
+    sh(
+        &session,
+        "chmod 000 closed; mkdir -p none/below; chmod 000 none; truncate -s 120M hole; \
+         head -c 9000000 /dev/urandom > large; for n in 1 2 3 4 5 6 7 8 9; do ln large large$n; done; \
+         echo -n new > f; echo -n new > went/new",
+    )
+    .await;
+    std::fs::remove_dir_all(work.join("went")).unwrap();
+    let error = session.check_brought_back().await.unwrap_err();
+    let refused = matches!(error, SessionError::NotBroughtBack { .. });
+    assert!(refused, "{error}");
+    let error = session.sync(PLAIN).await.unwrap_err();
+    let SessionError::Sync(SyncError::Both { paths: both, .. }) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(both, paths(&["went"]));
+    let force = SyncOptions {
+        force: true,
+        delete: true,
+        ..PLAIN
+    };
+    let mut synced = session.sync(force).await.unwrap();
+    synced.unread.sort();
+    assert_eq!(synced.unread, paths(&["closed", "none"]));
+    assert_eq!(synced.removed, paths(&[]));
+    assert_eq!(
+        (read("closed"), read("shut"), read("f"), read("went/new")),
+        ("closed".into(), "shut".into(), "new".into(), "new".into())
+    );
+    let hole = std::fs::metadata(work.join("hole")).unwrap();
+    assert_eq!(hole.len(), 120 << 20);
+    assert!(hole.blocks() < 1000, "{}", hole.blocks());
+    // Made readable, they come back; and what a killed sync left is not kept.
+    let error = session.check_brought_back().await.unwrap_err();
+    let refused = matches!(error, SessionError::NotBroughtBack { count: 2, .. });
+    assert!(refused, "{error}");
+    sh(&session, "chmod -R u+rwX closed none").await;
+    let synced = session.sync(force).await.unwrap();
+    assert_eq!(synced.written, paths(&["none/below"]));
+    session.check_brought_back().await.unwrap();
+    let id = session.record().id;
+    let beside = site.config.data.join("sessions").join(id.as_str());
+    let beside = beside.join("directory");
+    std::fs::create_dir_all(beside.join("left")).unwrap();
+    session
+        .stop(std::time::Duration::from_secs(2))
+        .await
+        .unwrap();
+    assert!(!beside.exists());
+    sessions.remove(&session).await.unwrap();
+    site.is_clean();
+}
+
+#[tokio::test]
 async fn a_directory_that_does_not_fit_makes_no_session() {
     let site = site();
     let work = site.path().join("work");

@@ -205,7 +205,8 @@ async fn gc_takes_strays_and_leaves_other_owners_alone() {
     assert_eq!(mine.containers(), [broken.container()]);
     let mut sockets = mine.socket_directories();
     let mut left = [broken.to_string(), their.record().id.to_string()];
-    (sockets.sort(), left.sort());
+    sockets.sort();
+    left.sort();
     assert_eq!(sockets, left);
     assert_eq!(theirs.containers(), [their.record().id.container()]);
     assert_eq!(says(&their, "echo alive").await, "alive\n");

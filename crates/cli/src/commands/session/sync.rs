@@ -21,6 +21,12 @@ pub(super) async fn run(
             skipped.display()
         ));
     }
+    for unread in &synced.unread {
+        printer.note(&format!(
+            "not brought back, it cannot be read in the session, or is too large or too deep: {}; `chmod u+rwX` it there, or `axocoatl session cp` it",
+            unread.display()
+        ));
+    }
     if !synced.left.is_empty() {
         printer.note(&format!(
             "{} are not in the session any more and stay here; --delete removes them",
@@ -34,6 +40,7 @@ pub(super) async fn run(
                 "removed": shown(&synced.removed),
                 "left": shown(&synced.left),
                 "skipped": shown(&synced.skipped),
+                "unread": shown(&synced.unread),
                 "dry_run": options.dry_run,
             })
         },
@@ -52,6 +59,7 @@ fn text(synced: &Synced) -> String {
         lines("M", &synced.written),
         lines("D", &synced.removed),
         lines("!", &synced.left),
+        lines("?", &synced.unread),
     ];
     match synced.is_nothing() {
         true => "nothing to bring back".to_owned(),

@@ -11,11 +11,33 @@ use super::place::{HostPlace, beneath, enter, host, names, open_directory, split
 use super::{Copied, CopyError, CopyProgress, bytes};
 use crate::agent::Files;
 
+/// How a copy is made in which somebody takes a directory into a session, to bring it back.
+#[derive(Clone, Copy)]
+pub(crate) struct Inward {
+    /// Bits that modes have in the session at least.
+    pub(crate) file_mode: u32,
+    pub(crate) directory_mode: u32,
+    /// What is none of the directory's, by its name, if it is a file or a link.
+    pub(crate) left_out: fn(&OsStr) -> bool,
+}
+
+impl Default for Inward {
+    /// As it is.
+    fn default() -> Self {
+        Self {
+            file_mode: 0,
+            directory_mode: 0,
+            left_out: |_| false,
+        }
+    }
+}
+
 /// What an entry of a directory came to.
 enum Found {
     Copied,
     Directory,
     Other,
+    LeftOut,
 }
 
 impl Files {
@@ -30,8 +52,8 @@ impl Files {
         to: &Path,
         progress: &mut dyn CopyProgress,
     ) -> Result<Copied, CopyError> {
-        let mut copied = Copied::default();
         let Some(name) = from.file_name() else {
+            let mut copied = Copied::default();
             let entered = enter(from, self.writable())?;
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let opened = rustix::fs::openat(&entered, ".", flags, Mode::empty());
@@ -39,20 +61,39 @@ impl Files {
                 directory: host(from, opened.map_err(Into::into))?,
                 shown: from.to_owned(),
             };
-            self.directory_in(top, to, &mut copied, progress).await?;
+            self.directory_in(top, to, Inward::default(), &mut copied, progress)
+                .await?;
             return Ok(copied);
         };
         let (parent, _) = split(from, self.writable())?;
-        match self.entry_in(&parent, name, to, &mut copied).await? {
+        self.copy_in_from(&parent, name, to, Inward::default(), progress)
+            .await
+    }
+
+    /// The same with a name in an open directory. No path is resolved: whatever becomes of the way to
+    /// that directory, it is what is in it that is copied.
+    pub(crate) async fn copy_in_from(
+        &self,
+        parent: &HostPlace,
+        name: &OsStr,
+        to: &Path,
+        how: Inward,
+        progress: &mut dyn CopyProgress,
+    ) -> Result<Copied, CopyError> {
+        let mut copied = Copied::default();
+        let shown = parent.shown.join(name);
+        match self.entry_in(parent, name, to, how, &mut copied).await? {
             Found::Directory => {
                 let top = HostPlace {
-                    directory: open_directory(&parent, name)?,
-                    shown: from.to_owned(),
+                    directory: open_directory(parent, name)?,
+                    shown,
                 };
-                self.directory_in(top, to, &mut copied, progress).await?;
+                self.directory_in(top, to, how, &mut copied, progress)
+                    .await?;
             }
-            Found::Other => return Err(CopyError::NotCopied(from.to_owned())),
+            Found::Other => return Err(CopyError::NotCopied(shown)),
             Found::Copied => progress.copied(&copied),
+            Found::LeftOut => {}
         }
         Ok(copied)
     }
@@ -63,6 +104,7 @@ impl Files {
         &self,
         top: HostPlace,
         to: &Path,
+        how: Inward,
         copied: &mut Copied,
         progress: &mut dyn CopyProgress,
     ) -> Result<(), CopyError> {
@@ -84,17 +126,18 @@ impl Files {
                 &there,
                 self.make_directory(bytes(&there), 0o700, false).await,
             )?;
-            modes.push((there.clone(), stat.st_mode & 0o777));
+            modes.push((there.clone(), stat.st_mode & 0o777 | how.directory_mode));
             copied.directories += 1;
             progress.copied(copied);
             for name in names(&here)? {
                 match self
-                    .entry_in(&here, &name, &there.join(&name), copied)
+                    .entry_in(&here, &name, &there.join(&name), how, copied)
                     .await?
                 {
                     Found::Directory => stack.push(below.join(&name)),
                     Found::Other => copied.skipped.push(here.shown.join(&name)),
                     Found::Copied => progress.copied(copied),
+                    Found::LeftOut => {}
                 }
             }
         }
@@ -110,6 +153,7 @@ impl Files {
         parent: &HostPlace,
         name: &OsStr,
         to: &Path,
+        how: Inward,
         copied: &mut Copied,
     ) -> Result<Found, CopyError> {
         let shown = parent.shown.join(name);
@@ -117,6 +161,9 @@ impl Files {
         let stat = host(&shown, stat.map_err(Into::into))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => return Ok(Found::Directory),
+            FileType::Symlink | FileType::RegularFile if (how.left_out)(name) => {
+                return Ok(Found::LeftOut);
+            }
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(&parent.directory, name, Vec::new());
                 let target = host(&shown, target.map_err(Into::into))?;
@@ -132,7 +179,7 @@ impl Files {
                 if !metadata.is_file() {
                     return Ok(Found::Other);
                 }
-                let mode = permissions(&metadata);
+                let mode = permissions(&metadata) | how.file_mode;
                 let mut reader = tokio::fs::File::from_std(file);
                 let sent = self
                     .write(bytes(to), How::Replace, Some(mode), &mut reader)

@@ -5,9 +5,14 @@
 //! the session can write there: it is read beneath an open directory, too. On the way to it no link is
 //! followed that a session can have made.
 
+mod bounded;
 mod inward;
 mod outward;
 pub(crate) mod place;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use inward::Inward;
 
 use std::ffi::OsStr;
 use std::io;
@@ -21,16 +26,22 @@ use super::{AgentError, Files};
 pub struct CopyLimits {
     /// Files, directories and links.
     pub entries: u64,
-    /// Bytes of all files.
+    /// Bytes of all files, with those of their holes.
     pub bytes: u64,
+    /// Bytes of this host's disk.
+    pub stored: u64,
+    /// Bytes of all paths, and of what links lead to: this host keeps them in memory.
+    pub path_bytes: u64,
 }
 
 impl Default for CopyLimits {
-    /// A million entries, 64 GiB.
+    /// A million entries, 64 GiB, 256 MiB of paths.
     fn default() -> Self {
         Self {
             entries: 1_000_000,
             bytes: 64 << 30,
+            stored: 64 << 30,
+            path_bytes: 256 << 20,
         }
     }
 }
@@ -48,12 +59,15 @@ pub struct Copied {
     pub bytes: u64,
     /// Paths of what is none of these, and was left out.
     pub skipped: Vec<PathBuf>,
+    /// Paths of what was left out because the session's agent could not read it, where that is no error.
+    pub unread: Vec<PathBuf>,
 }
 
 impl Copied {
     /// All that was met, what was left out too.
     fn entries(&self) -> u64 {
-        self.files + self.directories + self.links + self.skipped.len() as u64
+        let left_out = self.skipped.len() + self.unread.len();
+        self.files + self.directories + self.links + left_out as u64
     }
 }
 
@@ -100,13 +114,11 @@ pub enum CopyError {
     #[error("{0} of this host does not name what is to be made: write ./NAME")]
     NoName(PathBuf),
     /// More than allowed.
-    #[error("there is more than {entries} entries or {bytes} bytes to copy: copy less at a time")]
-    TooMuch {
-        /// Entries allowed.
-        entries: u64,
-        /// Bytes allowed.
-        bytes: u64,
-    },
+    #[error(
+        "there is more to copy than {} entries, {} bytes of files, {} of them on this host\'s disk, or {} bytes of paths: copy less at a time with `axocoatl session cp`",
+        .0.entries, .0.bytes, .0.stored, .0.path_bytes
+    )]
+    TooMuch(CopyLimits),
     /// Neither file, directory nor link.
     #[error("{0} is neither a file nor a directory")]
     NotCopied(PathBuf),

@@ -132,7 +132,7 @@ pub(super) fn split(
     ))
 }
 
-pub(super) fn open_directory(parent: &HostPlace, name: &OsStr) -> Result<OwnedFd, CopyError> {
+pub(crate) fn open_directory(parent: &HostPlace, name: &OsStr) -> Result<OwnedFd, CopyError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(&parent.directory, name, flags, Mode::empty());
     host(&parent.shown.join(name), opened.map_err(Into::into))

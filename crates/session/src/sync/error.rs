@@ -1,0 +1,94 @@
+//! Why a directory was not brought back.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use axo_core::Size;
+
+use super::entries_of;
+use crate::agent::CopyError;
+
+/// Why a directory was not brought back.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// It has none that would have to be.
+    #[error("session {0} has no copy of a directory: only one on tier microvm with --dir has")]
+    NoCopy(String),
+    /// Another directory is in its place.
+    #[error("{} is not the directory that the session was made with; copy it out with `axocoatl session cp`", .0.display())]
+    Moved(PathBuf),
+    /// What it was when it was brought is not known.
+    #[error("{} cannot be read: what of the directory was changed is not known; copy it out with `axocoatl session cp`", .path.display())]
+    Seen {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Changed on both sides.
+    #[error(
+        "changed in the session and on this host: {}{}; nothing was written: save those of this host and use --force, or copy single files out with `axocoatl session cp`",
+        list(.paths), more(.paths.len(), *.count)
+    )]
+    Both {
+        /// The first of them.
+        paths: Vec<PathBuf>,
+        /// How many.
+        count: usize,
+    },
+    /// Directories of this host that the session has something else in the place of.
+    #[error(
+        "directories of this host in whose place the session has something else: {}; nothing was written: --delete removes them", list(.0)
+    )]
+    InTheWay(Vec<PathBuf>),
+    /// It can hardly fit in, and could not be brought back.
+    #[error(
+        "{} holds {} in {entries} files, directories and links, and the session has room for {} in {}: give it more with --scratch, or name a smaller directory",
+        .path.display(), Size::from_bytes(*.bytes), Size::from_bytes(*.scratch), entries_of(*.scratch)
+    )]
+    TooLarge {
+        /// Which directory.
+        path: PathBuf,
+        /// Bytes of its files.
+        bytes: u64,
+        /// What is in it.
+        entries: usize,
+        /// What `--scratch` says, in bytes.
+        scratch: u64,
+    },
+    /// A copy failed.
+    #[error("bringing the directory back")]
+    Copy(#[from] CopyError),
+    /// This host failed.
+    #[error("{} on this host", .path.display())]
+    Host {
+        /// What it failed with.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl SyncError {
+    pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Host {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    let shown: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    shown.join(", ")
+}
+
+fn more(shown: usize, count: usize) -> String {
+    match count - shown {
+        0 => String::new(),
+        left => format!(" and {left} more"),
+    }
+}

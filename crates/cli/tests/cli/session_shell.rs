@@ -23,17 +23,16 @@ impl<'a> Terminal<'a> {
     /// The same with a script of the test's.
     fn start_script(home: &'a Home, script: &str) -> Self {
         let terminal = Self { home };
-        terminal.tmux(&[
-            "new-session",
-            "-d",
-            "-x",
-            "80",
-            "-y",
-            "24",
-            "sh",
-            "-c",
-            script,
-        ]);
+        let size = ["-x", "80", "-y", "24"];
+        let arguments = [&["new-session", "-d"][..], &size, &["sh", "-c", script]].concat();
+        // On a busy host tmux itself now and then fails to start.
+        wait_for("a terminal of tmux", || {
+            let started = Running::start(terminal.command(&arguments), b"").end();
+            match started.err().contains("server exited unexpectedly") {
+                true => None,
+                false => Some(started.succeeds()),
+            }
+        });
         terminal
     }
 
@@ -136,8 +135,8 @@ fn an_editor_is_used_the_terminal_resized_left_and_gone_back_to() {
     });
 
     // What Ctrl-C ends is what runs there.
-    terminal.line("sleep 600");
-    terminal.shows("sleep 600");
+    terminal.line("sh -c 'echo under-$((40+2)); exec sleep 600'");
+    terminal.shows("under-42");
     terminal.keys(&["C-c"]);
     terminal.line("echo interrupted: $?");
     terminal.shows("interrupted: 130");

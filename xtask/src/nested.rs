@@ -56,7 +56,8 @@ const RESULTS: &str = "results";
 
 pub(crate) fn run(shell: &Shell) -> Result<()> {
     forget_results(shell)?;
-    let guest = Guest::new(shell)?;
+    let mut guest = Guest::new(shell)?;
+    guest.python = Some(python(shell, &guest.shared)?);
     let sessions = sessions(shell, &guest.shared)?;
     let machine_tests = [
         ("of its crate", machine_tests(shell, &guest.shared)?),
@@ -152,6 +153,8 @@ struct Guest<'a> {
     machines: PathBuf,
     guest_init: PathBuf,
     probe: PathBuf,
+    /// A Debian with Python, where the tests want one.
+    python: Option<PathBuf>,
     shared: TempDir,
 }
 
@@ -164,6 +167,7 @@ impl<'a> Guest<'a> {
             machines: machines(shell, &shared)?,
             guest_init: guest_init(shell, &shared)?,
             probe: probe(shell, &shared)?,
+            python: None,
             shared,
         })
     }
@@ -189,6 +193,8 @@ impl<'a> Guest<'a> {
 
     /// A program in a machine; without its arguments.
     fn command(&self, host: &[&str], program: &Path) -> Result<Started> {
+        let python = self.python.as_ref();
+        let python = python.map(|path| format!("AXO_PYTHON={}", path.display()));
         Ok(vmhost(self.shell, self.shared.path())?
             .arg("--results")
             .arg(self.shared.path().join(RESULTS))
@@ -202,6 +208,7 @@ impl<'a> Guest<'a> {
                 "--env",
                 &format!("AXO_GUEST_INIT={}", self.guest_init.display()),
             ])
+            .args(python.iter().flat_map(|python| ["--env", python]))
             .args(host)
             .arg("--")
             .arg(program))
@@ -329,6 +336,24 @@ fn test_program(shell: &Shell, name: &str, more: &[&str]) -> Result<PathBuf> {
         .find(|message| message["target"]["name"] == name)
         .and_then(|message| message["executable"].as_str().map(PathBuf::from))
         .with_context(|| format!("cargo does not say where it built the tests {name}"))
+}
+
+/// The root file system of a Debian with Python that the tests of tier oci have made.
+fn python(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
+    let made = shell.target.join("tmp").join("debian-python");
+    ensure!(
+        made.is_dir(),
+        "there is no {}: `cargo xtask test --this-host-only -- -E 'test(python)'` makes it",
+        made.display()
+    );
+    let path = shared.path().join("debian-python");
+    // Where the target directory is, a machine may have its own.
+    shell
+        .command("cp")
+        .args(["--archive", "--reflink=auto"])
+        .args([&made, &path])
+        .run()?;
+    Ok(path)
 }
 
 /// The hostile program.

@@ -1,5 +1,7 @@
 //! What the tests of several tiers have in common.
 
+pub(crate) mod csv;
+
 use std::future::Future;
 
 use axo_core::chain;

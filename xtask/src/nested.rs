@@ -48,6 +48,9 @@ const MICROVM: [&str; 4] = ["--subject", "microvm", "--save", "/results/microvm.
 /// An emulated processor takes several times as long as a real one.
 const TIMEOUT: &str = "20min";
 
+/// The example in Python that runs in an image.
+const CSV_TOOL: &str = "csv-stats-image";
+
 /// Where tier microvm is set up.
 const MACHINES: &str = "machines";
 
@@ -60,38 +63,41 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     guest.python = Some(python(shell, &guest.shared)?);
     let sessions = sessions(shell, &guest.shared)?;
     let machine_tests = [
-        ("of its crate", machine_tests(shell, &guest.shared)?),
         ("as a whole", whole_tests(shell, &guest.shared)?),
         ("of sessions", machine_sessions(shell, &guest.shared)?),
+        ("of its crate", machine_tests(shell, &guest.shared)?),
     ];
     // One after the other, as on every host.
     let one_by_one = ["--test-threads", "1"].map(str::to_owned);
-    let mut jobs = vec![Job {
-        name: "conformance of tier microvm".into(),
-        host: &ONE_PROCESSOR,
-        program: &guest.conformance,
-        arguments: MICROVM.map(str::to_owned).into(),
-    }];
-    jobs.extend(HOSTS.map(|(name, host)| Job {
+    let oci = HOSTS.map(|(name, host)| Job {
         name: format!("conformance of tier oci: {name}"),
         host,
         program: &guest.conformance,
         arguments: ["--subject", "oci"].map(str::to_owned).into(),
-    }));
-    jobs.extend(machine_tests.iter().map(|(which, program)| Job {
+    });
+    let machine_tests = machine_tests.iter().map(|(which, program)| Job {
         name: format!("tests of tier microvm, {which}"),
         host: &ONE_PROCESSOR,
         program,
         arguments: one_by_one.to_vec(),
-    }));
+    });
+    let microvm = Job {
+        name: "conformance of tier microvm".into(),
+        host: &ONE_PROCESSOR,
+        program: &guest.conformance,
+        arguments: MICROVM.map(str::to_owned).into(),
+    };
     let (name, host) = ORDINARY_USER;
     let named = ["--exact"].into_iter().chain(SESSIONS).map(str::to_owned);
-    jobs.push(Job {
+    let sessions = Job {
         name: format!("sessions: {name}"),
         host,
         program: &sessions,
-        arguments: one_by_one.into_iter().chain(named).collect(),
-    });
+        arguments: one_by_one.iter().cloned().chain(named).collect(),
+    };
+    // The longest first, so that none of them is left alone at the end.
+    let jobs = machine_tests.chain([microvm]).chain(oci.into_iter().rev());
+    let jobs = jobs.chain([sessions]).collect();
     let failed = jobs::run(&guest, jobs);
     guest.keep_results()?;
     if !failed.is_empty() {
@@ -194,7 +200,11 @@ impl<'a> Guest<'a> {
     /// A program in a machine; without its arguments.
     fn command(&self, host: &[&str], program: &Path) -> Result<Started> {
         let python = self.python.as_ref();
-        let python = python.map(|path| format!("AXO_PYTHON={}", path.display()));
+        let python = python.map(|path| {
+            let tool = self.shared.path().join(CSV_TOOL);
+            [("AXO_PYTHON", path), ("AXO_CSV_TOOL", &tool)]
+                .map(|(name, path)| format!("{name}={}", path.display()))
+        });
         Ok(vmhost(self.shell, self.shared.path())?
             .arg("--results")
             .arg(self.shared.path().join(RESULTS))
@@ -208,7 +218,7 @@ impl<'a> Guest<'a> {
                 "--env",
                 &format!("AXO_GUEST_INIT={}", self.guest_init.display()),
             ])
-            .args(python.iter().flat_map(|python| ["--env", python]))
+            .args(python.iter().flatten().flat_map(|one| ["--env", one]))
             .args(host)
             .arg("--")
             .arg(program))
@@ -338,7 +348,8 @@ fn test_program(shell: &Shell, name: &str, more: &[&str]) -> Result<PathBuf> {
         .with_context(|| format!("cargo does not say where it built the tests {name}"))
 }
 
-/// The root file system of a Debian with Python that the tests of tier oci have made.
+/// The root file system of a Debian with Python that the tests of tier oci have made. The tool that
+/// needs it comes beside it, as [`CSV_TOOL`].
 fn python(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
     let made = shell.target.join("tmp").join("debian-python");
     ensure!(
@@ -347,12 +358,15 @@ fn python(shell: &Shell, shared: &TempDir) -> Result<PathBuf> {
         made.display()
     );
     let path = shared.path().join("debian-python");
-    // Where the target directory is, a machine may have its own.
-    shell
-        .command("cp")
-        .args(["--archive", "--reflink=auto"])
-        .args([&made, &path])
-        .run()?;
+    let tool = shell.root.join("examples/tools").join(CSV_TOOL);
+    // Where these are, a machine may have something of its own.
+    for (from, to) in [(&made, &path), (&tool, &shared.path().join(CSV_TOOL))] {
+        shell
+            .command("cp")
+            .args(["--archive", "--reflink=auto"])
+            .args([from, to])
+            .run()?;
+    }
     Ok(path)
 }
 

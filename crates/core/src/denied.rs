@@ -62,7 +62,12 @@ impl fmt::Display for Denied {
             }
             DenyReason::NoTier(placement) => {
                 write!(f, "no tier at or above {} can run it", placement.minimum)?;
-                for candidate in &placement.candidates {
+                // The reasons that can be helped come first.
+                let (others, told): (Vec<_>, Vec<_>) = placement
+                    .candidates
+                    .iter()
+                    .partition(|candidate| candidate.is_out_of_question());
+                for candidate in told.into_iter().chain(others) {
                     write!(f, "; {candidate}")?;
                 }
             }

@@ -43,6 +43,16 @@ pub struct Candidate {
     pub exclusion: Option<Exclusion>,
 }
 
+impl Candidate {
+    /// Whether what was asked for leaves it out, whatever it can do.
+    pub(crate) fn is_out_of_question(&self) -> bool {
+        matches!(
+            self.exclusion,
+            Some(Exclusion::BelowMinimum | Exclusion::NotAsked)
+        )
+    }
+}
+
 /// Why a tier was not chosen.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Exclusion {
@@ -292,7 +302,10 @@ impl Placement {
         }
         let how = match self.minimum_source {
             MinimumSource::Default => {
-                format!("accept its weaker wall: --min-tier {natural}, or min_tier in the policy")
+                format!(
+                    "accept its weaker wall: `axocoatl run --min-tier {natural}`, or min_tier in the \
+                     policy"
+                )
             }
             MinimumSource::Requirement | MinimumSource::Tool => {
                 format!("lower min_tier in the policy to {natural}, if its weaker wall will do")

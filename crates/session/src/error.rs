@@ -97,13 +97,16 @@ pub enum SessionError {
     Sync(#[from] SyncError),
     /// It would take along what is nowhere else.
     #[error(
-        "session {called} has {count} changes of its directory that are not on this host; `axocoatl session sync {called}` brings them back, --discard gives them up"
+        "session {called} has {} of its directory that are not on this host; `axocoatl session sync {called}` brings them back{}, --discard gives them up",
+        counted(*.count), made_readable(.called, .unread)
     )]
     NotBroughtBack {
         /// Which one.
         called: String,
         /// How many files, directories and links.
         count: usize,
+        /// Those of them that nobody can read in the session.
+        unread: Vec<PathBuf>,
     },
     /// It might.
     #[error(
@@ -179,6 +182,32 @@ fn room(error: &CopyError) -> &'static str {
         }
         _ => "",
     }
+}
+
+fn counted(count: usize) -> String {
+    match count {
+        1 => "1 change".to_owned(),
+        count => format!("{count} changes"),
+    }
+}
+
+/// What would have to be done first.
+fn made_readable(called: &str, paths: &[PathBuf]) -> String {
+    /// So many are named.
+    const NAMED: usize = 5;
+    if paths.is_empty() {
+        return String::new();
+    }
+    let named: Vec<String> = paths
+        .iter()
+        .take(NAMED)
+        .map(|path| path.display().to_string())
+        .collect();
+    format!(
+        ", once these can be read there (`axocoatl session exec {called} -- chmod -R u+rwX PATH`): {}{}",
+        named.join(", "),
+        if paths.len() > NAMED { ", …" } else { "" }
+    )
 }
 
 impl SessionError {

@@ -159,6 +159,7 @@ impl Session {
             count => Err(SessionError::NotBroughtBack {
                 called: record.called().to_owned(),
                 count,
+                unread: synced.unread,
             }),
         }
     }

@@ -16,7 +16,7 @@ use crate::record::{ImageFacts, Record};
 use crate::table::Table;
 use crate::{
     Refused, RefusedReason, Session, SessionError, SessionId, SessionName, SessionTier, Transport,
-    machine,
+    machine, sync,
 };
 
 /// What `rm` and `gc` give processes to end.
@@ -114,6 +114,9 @@ impl Sessions {
         match spec.tier {
             SessionTier::Podman => self.inner.means.containers().await.map(drop)?,
             SessionTier::MicroVm => self.inner.means.machines().await.map(drop)?,
+        }
+        if let (SessionTier::MicroVm, Some(directory)) = (spec.tier, &spec.directory) {
+            sync::check_room(directory, spec.limits.scratch.bytes()).await?;
         }
         let (image, rootfs) = self.image(&spec.image, progress).await?;
         let id = SessionId::random();

@@ -46,7 +46,8 @@ pub(crate) struct MicrovmSetup {
 }
 
 const EXAMPLE: &str = "\
-Firecracker and its jailer are in the archives of upstream's releases: unpack one, or have one
-downloaded (--release). For example, on Debian:
+Firecracker and its jailer are in the archives of upstream's releases, with the SHA-256 of each beside
+it: https://github.com/firecracker-microvm/firecracker/releases. Unpack one, or have one downloaded
+(--release). For example, on Debian:
   apt-get download \"$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p' | head -1)\"
   axocoatl microvm setup --firecracker ./firecracker --jailer ./jailer --kernel ./linux-image-*.deb";

@@ -52,6 +52,7 @@ pub(crate) enum Session {
         to: String,
     },
     /// Bring back what a session in a machine has made of its copy of the directory
+    #[command(after_help = SYNC_LETTERS)]
     Sync {
         /// The session.
         session: String,
@@ -87,6 +88,10 @@ pub(crate) enum Session {
         discard: bool,
     },
 }
+
+const SYNC_LETTERS: &str = "\
+What is printed: M PATH, new or changed; D PATH, removed here; ! PATH, removed in the session and still
+here; ? PATH, not brought back because nobody can read it in the session.";
 
 #[derive(Args, Debug)]
 pub(crate) struct Create {

@@ -52,7 +52,6 @@ pub(super) async fn run(arguments: &args::Doctor, printer: &Printer) -> Exit {
     findings.extend(engine.iter().flat_map(tools::examine));
     findings.push(leftovers::of_processes(&places, arguments.fix));
     findings.push(leftovers::of_containers(arguments.fix));
-    findings.push(machines::examine(&places));
 
     // The trial makes what it needs in a place of its own, so that examining changes nothing.
     let (engine, home) = match setup::trial_engine() {
@@ -61,6 +60,7 @@ pub(super) async fn run(arguments: &args::Doctor, printer: &Printer) -> Exit {
             return fail(printer, error.as_ref(), Exit::Failed);
         }
     };
+    findings.push(machines::examine(&places, &engine));
     let proofs = engine.prove_in(home.path()).await;
     let trial = Places::under(home.path());
     findings.extend(podman::examine(&places, &trial, arguments.fix).await);

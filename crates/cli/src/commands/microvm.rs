@@ -12,6 +12,11 @@ use crate::args;
 use crate::exit::Exit;
 use crate::printer::Printer;
 
+/// Nobody else can use what is installed.
+#[derive(Debug, thiserror::Error)]
+#[error("only root can make the jail of a machine, so nothing was installed; run this as root")]
+struct NotRoot;
+
 pub(super) async fn run(command: args::Microvm, printer: &Printer) -> Exit {
     let places = match Places::of_process() {
         Ok(places) => places,
@@ -33,6 +38,9 @@ async fn setup(
     places: &Places,
     printer: &Printer,
 ) -> Result<(), BoxError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(NotRoot.into());
+    }
     let firecracker = match (arguments.firecracker, arguments.jailer, arguments.release) {
         (Some(firecracker), Some(jailer), _) => FirecrackerSource::Given {
             firecracker,
@@ -96,8 +104,11 @@ fn tell(verb: &str, artifacts: &Artifacts, kept: &[MachineFiles], printer: &Prin
             lines.extend(
                 known
                     .iter()
-                    .map(|one| format!("known: {}: {}", one.id, one.message)),
+                    .map(|one| format!("known: {}", one.message)),
             );
+            if !verb.is_empty() {
+                lines.push("whether a machine runs here: axocoatl tiers".to_owned());
+            }
             lines.join("\n")
         },
     );

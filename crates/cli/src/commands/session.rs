@@ -11,7 +11,7 @@ mod streams;
 mod sync;
 
 use axocoatl_isolation::sessions::{
-    AgentError, Code, CopyError, Session, SessionError, Sessions, SyncOptions, open,
+    AgentError, Code, CopyError, Session, SessionError, Sessions, SyncError, SyncOptions, open,
 };
 use axocoatl_isolation::{BuildError, Places, Policy, policy_of};
 
@@ -127,7 +127,9 @@ impl From<&SessionError> for Exit {
         match error {
             SessionError::NotFound(_) | SessionError::ForeignImage(_) => Self::NotFound,
             SessionError::Ambiguous(_) => Self::CommandLine,
-            SessionError::Refused(_) => Self::Refused,
+            SessionError::Refused(_) | SessionError::Sync(SyncError::TooLarge { .. }) => {
+                Self::Refused
+            }
             error if error.is_unavailable() => Self::Refused,
             SessionError::Image { source, .. } => Self::from(&**source),
             // As a shell has it.

@@ -121,7 +121,8 @@ fn what_is_set_up_is_shown_and_removed() {
         "installed firecracker 1.12.1 from ",
         "installed jailer 1.12.1 from ",
         "installed kernel 6.",
-        "known: CVE-2026-1386: jailer 1.12.1 has CVE-2026-1386",
+        "known: jailer 1.12.1 has CVE-2026-1386",
+        "whether a machine runs here: axocoatl tiers",
     ] {
         assert!(text.out().contains(line), "{line}\n{text}");
     }
@@ -153,10 +154,24 @@ fn what_is_set_up_is_shown_and_removed() {
     assert_eq!(json["kept"][0]["what"], "disks");
     assert_eq!(json["kept"][1]["count"], 0);
 
-    // What does not concern machines as they are made here is told, and is nothing wrong.
+    // What does not concern machines as they are made here is told, and is nothing wrong. What is
+    // installed is good only where a machine runs.
     let machines = found(&home);
-    assert_eq!(machines["state"], "good", "{machines}");
     let detail = machines["detail"].as_str().unwrap();
+    let state = match detail.contains("no machine runs here: ") {
+        true => "missing",
+        false => "good",
+    };
+    assert_eq!(machines["state"], state, "{machines}");
+    let json = home.axocoatl(&["tiers", "--json"]).succeeds().json();
+    let tiers = json["tiers"].as_array().unwrap();
+    let tier = tiers.iter().find(|tier| tier["tier"] == "microvm").unwrap();
+    if state == "missing" {
+        assert!(
+            detail.ends_with(tier["reason"].as_str().unwrap()),
+            "{detail}"
+        );
+    }
     assert!(
         detail.starts_with("firecracker 1.12.1, jailer 1.12.1, kernel 6."),
         "{detail}"
@@ -239,7 +254,7 @@ fn what_cannot_be_set_up_is_refused_with_what_is_wrong_and_changes_nothing() {
         125,
         &["Jailer-1.17.0", "it is version 1.17.0", "release 1.12.1"],
     );
-    with(&new, &new, text).exits(125, &["bin/firecracker: ", "does not say `Firecracker v"]);
+    with(&new, &new, text).exits(125, &["Jailer-1.17.0: ", "does not say `Firecracker v"]);
     with("absent", &new, text).exits(125, &["opening", "absent", "No such file"]);
     let same = program(&home, "Jailer", "1.12.1");
     with(&old, &same, text).exits(

@@ -104,6 +104,12 @@ fn first(paths: Vec<PathBuf>) -> Vec<PathBuf> {
     paths.into_iter().take(NAMED).collect()
 }
 
+/// Whether a session whose scratch space is so large has room for a copy of this directory.
+pub(crate) async fn check_room(directory: &Path, scratch: u64) -> Result<(), SyncError> {
+    let top = opened(directory)?;
+    off_thread(move || has_room(&top, &Tree::of(&top)?, scratch)).await
+}
+
 /// Copies the directory of a new session into it.
 pub(crate) async fn bring(
     agent: &Agent,

@@ -241,5 +241,7 @@ async fn a_directory_that_does_not_fit_makes_no_session() {
         panic!("it was made");
     };
     assert!(error.to_string().contains("--scratch"), "{error}");
+    // It is known before anything is made.
+    assert!(sessions.list().await.unwrap().0.is_empty());
     site.is_clean();
 }

@@ -5,10 +5,6 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-pub(crate) const TOOL: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../examples/tools/csv-stats-image"
-);
 pub(crate) const NAME: &str = "localhost/debian-python:bookworm";
 const ROWS: usize = 100_000;
 

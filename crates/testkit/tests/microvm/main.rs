@@ -4,7 +4,7 @@
 //!
 //! Run where KVM runs guests, as root; elsewhere they fail. `AXO_MACHINES` names the data directory
 //! that the tier was set up in, `AXO_PYTHON` the root file system of a Debian with Python, as the tests
-//! of tier oci make it.
+//! of tier oci make it, and `AXO_CSV_TOOL` the example `csv-stats-image`.
 
 #[path = "../common/mod.rs"]
 mod common;

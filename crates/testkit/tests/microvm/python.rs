@@ -9,11 +9,13 @@ use axocoatl_isolation::{
 };
 use serde_json::json;
 
-use crate::common::csv::{NAME, TOOL, same_numbers, table};
+use crate::common::csv::{NAME, same_numbers, table};
 use crate::common::{answer, block_on};
 
 /// The root file system of a Debian with Python.
 const PYTHON: &str = "AXO_PYTHON";
+/// The example tool's directory, which need not be seen where it was compiled.
+const TOOL: &str = "AXO_CSV_TOOL";
 
 /// An engine over `home`, and the example tool, on this tier and no other.
 fn engine(home: &Path) -> (Engine, ToolName) {
@@ -27,7 +29,8 @@ fn engine(home: &Path) -> (Engine, ToolName) {
             .audit(AuditLog::off())
             .compiler(Compiler::InProcess)
     };
-    let directory = Path::new(TOOL).canonicalize().unwrap();
+    let directory = std::env::var_os(TOOL).expect("AXO_CSV_TOOL names the example tool");
+    let directory = Path::new(&directory).canonicalize().unwrap();
     let (as_is, name) = builder().tool_directory(&directory).unwrap();
     let as_is = as_is.build().unwrap();
     let mut spec = (**as_is.registry().find(&name).unwrap().spec()).clone();

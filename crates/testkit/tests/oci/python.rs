@@ -12,10 +12,15 @@ use axocoatl_isolation::{
 };
 use serde_json::{Value, json};
 
-use crate::common::csv::{NAME, TOOL, same_numbers, table};
+use crate::common::csv::{NAME, same_numbers, table};
 use crate::host::{Before, alone};
 use crate::registry::{Registry, run};
 use crate::site::{answer, block_on, chain};
+
+const TOOL: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../examples/tools/csv-stats-image"
+);
 
 /// Tells how long something took.
 fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {

@@ -97,7 +97,16 @@ async fn put_one(
     let path = directory.join(file);
     files::write_new(&path, &program.bytes, 0o555)?;
     // What is asked is what will be started, not what it was copied from.
-    let version = versions::of(&path, name).await?;
+    let version = versions::of(&path, name).await;
+    let version = version.map_err(|error| match error {
+        // The copy is nobody's but ours, and goes.
+        SetupError::Program { problem, fix, .. } => SetupError::Program {
+            path: PathBuf::from(&program.from),
+            problem,
+            fix,
+        },
+        error => error,
+    })?;
     Ok(Item::of(
         directory,
         file,

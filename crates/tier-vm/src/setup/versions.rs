@@ -128,7 +128,10 @@ async fn of_within(path: &Path, name: &str, deadline: Duration) -> Result<String
     let text = String::from_utf8_lossy(&output);
     let version = version_in(&text, name).ok_or_else(|| {
         let problem = format!("`--version` does not say `{name} v…`");
-        failed(problem, "check that it is the right file")
+        failed(
+            problem,
+            "check that it is the right file, and not the other of the two",
+        )
     })?;
     Ok(version.to_owned())
 }

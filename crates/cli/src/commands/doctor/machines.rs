@@ -1,18 +1,18 @@
 //! What machines of tier `microvm` are made of.
 
-use axocoatl_isolation::Places;
 use axocoatl_isolation::machines::{Artifacts, ArtifactsError, Vulnerability, vulnerabilities};
+use axocoatl_isolation::{Engine, Places, Readiness, Tier};
 
 use super::{Finding, State};
 
-/// Whether it is installed, whole, and free of what is known to concern it.
-pub(super) fn examine(places: &Places) -> Finding {
+/// Whether it is installed, whole, and free of what is known to concern it, and this host can use it.
+pub(super) fn examine(places: &Places, engine: &Engine) -> Finding {
     let verified = Artifacts::open(&places.data).and_then(|artifacts| {
         artifacts.verify()?;
         Ok(artifacts)
     });
     let state = match verified {
-        Ok(artifacts) => of_versions(&artifacts),
+        Ok(artifacts) => of_host(of_versions(&artifacts), engine),
         Err(error @ ArtifactsError::NotSetUp { .. }) => {
             State::Missing(error.reason(), error.fix().into())
         }
@@ -21,6 +21,19 @@ pub(super) fn examine(places: &Places) -> Finding {
     Finding {
         what: "machines".into(),
         state,
+    }
+}
+
+/// What is good is of no use where no machine runs.
+fn of_host(state: State, engine: &Engine) -> State {
+    let mut tiers = engine.tiers().iter();
+    let machines = tiers.find(|tier| tier.tier == Tier::MicroVm);
+    match (state, machines.map(|tier| &tier.readiness)) {
+        (State::Good(text), Some(Readiness::Unavailable { reason, fix })) => State::Missing(
+            format!("{text}; no machine runs here: {reason}"),
+            fix.clone(),
+        ),
+        (state, _) => state,
     }
 }
 

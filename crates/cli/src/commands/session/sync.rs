@@ -49,7 +49,7 @@ pub(super) async fn run(
     Ok(Exit::Success)
 }
 
-/// A line for each, as `git status --short` has it.
+/// A line for each, with a letter that `--help` explains.
 fn text(synced: &Synced) -> String {
     let lines = |mark: &str, paths: &[PathBuf]| -> Vec<String> {
         let line = |path: &PathBuf| format!("{mark} {}", path.display());

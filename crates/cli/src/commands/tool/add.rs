@@ -3,11 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use axocoatl_isolation::{BuildError, CallError, FindError, OwnerError, Places, ToolName};
+use axocoatl_isolation::{
+    BuildError, CallError, Engine, FindError, OwnerError, Places, Tier, ToolName,
+};
 use serde_json::json;
 
 use super::copy;
-use super::{engine_for, fail_call};
+use super::{RemoveError, engine_for, fail_call};
 use crate::commands::{fail, fail_build, fail_find};
 use crate::convert;
 use crate::exit::Exit;
@@ -52,11 +54,13 @@ pub(super) async fn add(directory: &Path, printer: &Printer) -> Exit {
         Ok(found) => found,
         Err(exit) => return exit,
     };
-    // A tool that needs a tier this host lacks may still be added; a broken one may not.
-    if let Err(error) = engine.check(&name).await
-        && !matches!(error, CallError::Denied(_))
-    {
-        return fail_call(&error, printer);
+    // What is made ahead of calls in machines is made of the tool as it lies there, so that is done when
+    // it lies where it stays. All else is checked before anything is copied.
+    let in_machines = engine
+        .explain(&name)
+        .is_ok_and(|placement| placement.chosen == Some(Tier::MicroVm));
+    if !in_machines && let Err(exit) = checked(&engine, &name, printer).await {
+        return exit;
     }
     let tool = match engine.registry().find(&name) {
         Ok(tool) => tool,
@@ -69,16 +73,34 @@ pub(super) async fn add(directory: &Path, printer: &Printer) -> Exit {
     if let Some(place) = existing(&name) {
         return fail(printer, &AddError::Exists { name, place }, Exit::Failed);
     }
-    match copy::tool(&directory, tool.spec(), &places.user_tools()) {
-        Ok(path) => {
-            printer.result(
-                || json!({ "tool": name.as_str(), "directory": path }),
-                || format!("added tool {name} in {}", path.display()),
-            );
-            Exit::Success
+    let path = match copy::tool(&directory, tool.spec(), &places.user_tools()) {
+        Ok(path) => path,
+        Err(error) => return fail(printer, &error, Exit::Failed),
+    };
+    if in_machines && let Err(exit) = checked_in_place(&path, printer).await {
+        if let Err(source) = std::fs::remove_dir_all(&path) {
+            return fail(printer, &RemoveError { path, source }, Exit::Failed);
         }
-        Err(error) => fail(printer, &error, Exit::Failed),
+        return exit;
     }
+    printer.result(
+        || json!({ "tool": name.as_str(), "directory": path }),
+        || format!("added tool {name} in {}", path.display()),
+    );
+    Exit::Success
+}
+
+/// A tool that needs a tier this host lacks may still be added; a broken one may not.
+async fn checked(engine: &Engine, name: &ToolName, printer: &Printer) -> Result<(), Exit> {
+    match engine.check(name).await {
+        Ok(_) | Err(CallError::Denied(_)) => Ok(()),
+        Err(error) => Err(fail_call(&error, printer)),
+    }
+}
+
+async fn checked_in_place(path: &Path, printer: &Printer) -> Result<(), Exit> {
+    let (engine, name) = engine_for(&path.to_string_lossy(), printer)?;
+    checked(&engine, &name, printer).await
 }
 
 /// Where a tool of this name is already: two of one name could not be told apart.

@@ -96,8 +96,11 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         arguments: one_by_one.iter().cloned().chain(named).collect(),
     };
     // The longest first, so that none of them is left alone at the end.
-    let jobs = machine_tests.chain([microvm]).chain(oci.into_iter().rev());
-    let jobs = jobs.chain([sessions]).collect();
+    let jobs = [microvm].into_iter().chain(machine_tests);
+    let jobs = jobs
+        .chain(oci.into_iter().rev())
+        .chain([sessions])
+        .collect();
     let failed = jobs::run(&guest, jobs);
     guest.keep_results()?;
     if !failed.is_empty() {

@@ -28,8 +28,8 @@ pub(crate) struct Arguments {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: the tool's own; 1 doctor, tool ls: something is not well; 2 wrong command line; 124 \
-timed out; 125 we failed, or input or output is not valid; 126 refused by policy, or by a limit or \
+Exit codes: the tool's own; 1 doctor, tool ls, session ls: something is not well, or \
+session sync --dry-run: it would refuse; 2 wrong command line; 124 timed out; 125 we failed, or input or output is not valid; 126 refused by policy, or by a limit or \
 grant that cannot be had; 127 no such tool or image; 130 interrupted; 134 trapped; 137 out of \
 memory; 143 terminated; 152 out of fuel; 153 too much output.
 

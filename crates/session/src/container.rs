@@ -9,7 +9,7 @@ use axo_core::{CpuShare, Size};
 use serde::Deserialize;
 
 use crate::in_flight::is_being_made;
-use crate::podman::{Attached, Combination, Limits, Podman, PodmanError, Root};
+use crate::podman::{self, Attached, Combination, Limits, Podman, PodmanError, Root};
 use crate::record::Record;
 use crate::spec::{Network, Profile};
 use crate::{SessionError, SessionId, Transport};
@@ -107,8 +107,19 @@ impl Containers {
     ) -> Result<(), SessionError> {
         let arguments = self.arguments(record, rootfs)?;
         let output = self.podman.run_passing(arguments, MAKE, socket).await?;
-        output.succeeded()?;
-        Ok(())
+        match output.succeeded() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.lacks(record).unwrap_or_else(|| error.into())),
+        }
+    }
+
+    /// What this host lacks for a session that has failed: a host was proved without a network.
+    fn lacks(&self, record: &Record) -> Option<SessionError> {
+        match record.network {
+            Network::None => None,
+            Network::Bridge => podman::unconnected(self.podman.host())
+                .map(|finding| SessionError::Unready(finding.to_string())),
+        }
     }
 
     fn arguments(&self, record: &Record, rootfs: &Path) -> Result<Vec<OsString>, SessionError> {

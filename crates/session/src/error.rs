@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use axo_core::one_line;
 use axo_image::ImageError;
-
 use axo_tier_vm::machine::KeeperError;
 use axo_tier_vm::sessions::SessionMachineError;
 
@@ -97,7 +97,7 @@ pub enum SessionError {
     Sync(#[from] SyncError),
     /// It would take along what is nowhere else.
     #[error(
-        "session {called} has {} of its directory that are not on this host; `axocoatl session sync {called}` brings them back{}, --discard gives them up",
+        "session {called} has {} of its directory that this host has not; `axocoatl session sync {called}` brings them back, or says what has to be decided{}; --discard gives them up",
         counted(*.count), made_readable(.called, .unread)
     )]
     NotBroughtBack {
@@ -201,7 +201,7 @@ fn made_readable(called: &str, paths: &[PathBuf]) -> String {
     let named: Vec<String> = paths
         .iter()
         .take(NAMED)
-        .map(|path| path.display().to_string())
+        .map(|path| one_line(path))
         .collect();
     format!(
         ", once these can be read there (`axocoatl session exec {called} -- chmod -R u+rwX PATH`): {}{}",

@@ -145,18 +145,7 @@ fn shared(table: &Table) -> Result<PathBuf, SessionError> {
 
 /// What stops podman, in one line.
 fn why(unready: &Unready) -> String {
-    let said = |finding: &Finding| {
-        let Finding {
-            cause,
-            evidence,
-            repair,
-        } = finding;
-        match evidence.as_str() {
-            "" => format!("{}; {}", cause.text(), repair.text),
-            evidence => format!("{} ({evidence}); {}", cause.text(), repair.text),
-        }
-    };
-    let all: Vec<String> = unready.findings.iter().map(said).collect();
+    let all: Vec<String> = unready.findings.iter().map(Finding::to_string).collect();
     match all.is_empty() {
         true => "for an unknown reason".to_owned(),
         false => all.join("; "),

@@ -121,7 +121,7 @@ impl Session {
 
     /// Brings its copy of the directory back to this host: see [`SyncOptions`]. What only this host has
     /// changed stays. Nothing is written unless everything came out of the session. With a dry run,
-    /// says what is not on this host yet.
+    /// says what is not on this host yet, and what stops it from coming.
     ///
     /// # Errors
     /// [`SessionError::Sync`].
@@ -154,7 +154,7 @@ impl Session {
         };
         let synced = self.sync(options).await.map_err(not_known)?;
         // What was only removed is on this host still.
-        match synced.written.len() + synced.unread.len() {
+        match synced.written.len() + synced.in_the_way.len() + synced.unread.len() {
             0 => Ok(()),
             count => Err(SessionError::NotBroughtBack {
                 called: record.called().to_owned(),

@@ -70,6 +70,8 @@ pub struct Collected {
     pub strays: Vec<SessionId>,
     /// What could not be removed, and why.
     pub failed: Vec<(SessionId, SessionError)>,
+    /// Why podman's containers were not looked at, where podman is there and does not work.
+    pub podman: Option<SessionError>,
 }
 
 impl Sessions {
@@ -336,7 +338,7 @@ impl Sessions {
     /// have no record. Nothing of another owner is touched.
     ///
     /// # Errors
-    /// If the table or podman's containers cannot be listed.
+    /// If the table cannot be listed.
     pub async fn gc(&self, dry_run: bool) -> Result<Collected, SessionError> {
         let mut collected = Collected::default();
         let (sessions, damaged) = self.list().await?;
@@ -354,7 +356,11 @@ impl Sessions {
         };
         let mut strays: Vec<SessionId> = self.inner.table.known()?;
         if self.inner.means.has_podman() {
-            strays.extend(self.inner.means.containers().await?.sessions().await?);
+            match self.containers().await {
+                Ok(containers) => strays.extend(containers),
+                // Who has sessions in machines alone may have a podman that never worked.
+                Err(error) => collected.podman = Some(error),
+            }
         }
         let pins = self.store()?.pins().map_err(|source| SessionError::Image {
             reference: "pinned".to_owned(),
@@ -374,6 +380,11 @@ impl Sessions {
                 .await;
         }
         Ok(collected)
+    }
+
+    /// Our sessions that podman has containers of.
+    async fn containers(&self) -> Result<Vec<SessionId>, SessionError> {
+        self.inner.means.containers().await?.sessions().await
     }
 
     /// Removes what is left of these, and says of which.

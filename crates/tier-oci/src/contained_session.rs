@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::host::{UserHost, v2_limits};
 use crate::seccomp;
-use crate::spec::{MASKED, READ_ONLY};
+use crate::spec::{MASKED, READ_ONLY, kernels_mounts};
 use crate::tool;
 
 /// Where the agent's directory is in a session, read-only, and the agent in it.
@@ -138,24 +138,17 @@ impl ContainedSession<'_> {
                 "options": ["rw", "nosuid", "nodev", mode, size, files],
             })
         };
-        let mut all = vec![
-            json!({
-                "destination": "/proc", "type": "proc", "source": "proc",
-                "options": ["nosuid", "noexec", "nodev"],
-            }),
-            json!({
-                "destination": "/sys", "type": "sysfs", "source": "sysfs",
-                "options": ["nosuid", "noexec", "nodev", "ro"],
-            }),
-            json!({
-                "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
-                "options": ["nosuid", "noexec", "strictatime", "mode=755", "size=64k", "nr_inodes=64"],
-            }),
-            json!({
-                "destination": "/dev/pts", "type": "devpts", "source": "devpts",
-                "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
-            }),
-        ];
+        let mut all = kernels_mounts().to_vec();
+        all.push(json!({
+            "destination": "/dev/pts", "type": "devpts", "source": "devpts",
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+        }));
+        // Its own, from which the agent says what the session takes. Not of type `cgroup`: to make that,
+        // libcontainer looks at the cgroups of who makes the container, which sees none.
+        all.push(json!({
+            "destination": "/sys/fs/cgroup", "type": "cgroup2", "source": "cgroup",
+            "options": ["nosuid", "noexec", "nodev", "ro"],
+        }));
         all.extend(SCRATCH.map(|target| memory(target, "1777")));
         all.push(json!({
             "destination": AGENT_DIRECTORY, "type": "bind", "source": stage.mount(0),
@@ -218,6 +211,26 @@ mod tests {
         );
         assert_eq!(config["process"]["capabilities"]["ambient"], json!([]));
         assert_eq!(config["process"]["noNewPrivileges"], true);
+    }
+
+    #[test]
+    fn it_sees_what_it_takes_and_cannot_change_it() {
+        let (_, config) = prepared(true, &["CHOWN"]);
+        let mounts = config["mounts"].as_array().unwrap();
+        let cgroups: Vec<&Value> = mounts
+            .iter()
+            .filter(|mount| mount["type"].as_str().unwrap().starts_with("cgroup"))
+            .collect();
+        assert_eq!(cgroups.len(), 1);
+        assert_eq!(cgroups[0]["type"], "cgroup2");
+        assert!(
+            cgroups[0]["options"]
+                .as_array()
+                .unwrap()
+                .contains(&json!("ro"))
+        );
+        let namespaces = config["linux"]["namespaces"].as_array().unwrap();
+        assert!(namespaces.contains(&json!({"type": "cgroup"})));
     }
 
     #[test]

@@ -84,12 +84,10 @@ pub(crate) fn config(
     })
 }
 
-fn mount_list(tool: &Tool, mounts: &[Mount], stage: &Stage) -> Vec<Value> {
-    let bind = |source: std::path::PathBuf, target: &str, options: &[&str]| {
-        let options = [&["bind", "nosuid", "nodev"], options].concat();
-        json!({"destination": target, "type": "bind", "source": source, "options": options})
-    };
-    let mut all = vec![
+/// The file systems of the kernel's own, and a `/dev` for what is made there, as every container has
+/// them.
+pub(crate) fn kernels_mounts() -> [Value; 3] {
+    [
         json!({
             "destination": "/proc", "type": "proc", "source": "proc",
             "options": ["nosuid", "noexec", "nodev"],
@@ -102,6 +100,16 @@ fn mount_list(tool: &Tool, mounts: &[Mount], stage: &Stage) -> Vec<Value> {
             "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
             "options": ["nosuid", "noexec", "strictatime", "mode=755", "size=64k", "nr_inodes=64"],
         }),
+    ]
+}
+
+fn mount_list(tool: &Tool, mounts: &[Mount], stage: &Stage) -> Vec<Value> {
+    let bind = |source: std::path::PathBuf, target: &str, options: &[&str]| {
+        let options = [&["bind", "nosuid", "nodev"], options].concat();
+        json!({"destination": target, "type": "bind", "source": source, "options": options})
+    };
+    let mut all = kernels_mounts().to_vec();
+    all.extend([
         // One bounded tmpfs is behind these three.
         bind(stage.axocoatl(), "/axocoatl", &["rw", "noexec"]),
         bind(stage.tmp(), "/tmp", &["rw"]),
@@ -111,7 +119,7 @@ fn mount_list(tool: &Tool, mounts: &[Mount], stage: &Stage) -> Vec<Value> {
             "/axocoatl/input.json",
             &["ro", "noexec"],
         ),
-    ];
+    ]);
     for (number, (target, read_only)) in bind_targets(tool, mounts).into_iter().enumerate() {
         let access = if read_only { "ro" } else { "rw" };
         all.push(bind(stage.mount(number), target, &[access]));

@@ -1,6 +1,7 @@
 //! Removing what nobody uses any more.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -164,11 +165,14 @@ fn is_old(path: &Path) -> bool {
     })
 }
 
-/// Bytes of a file, or of the files below a directory of ours.
+/// Bytes that a file takes of the disk, or the files below a directory of ours. A guest's memory is
+/// mostly holes.
 pub(crate) fn size(path: &Path) -> io::Result<u64> {
+    /// `st_blocks` counts in these, in bytes, whatever the file system has.
+    const BLOCK: u64 = 512;
     let metadata = std::fs::symlink_metadata(path)?;
     if !metadata.is_dir() {
-        return Ok(metadata.len());
+        return Ok(metadata.blocks() * BLOCK);
     }
     std::fs::read_dir(path)?.try_fold(0, |sum, entry| Ok(sum + size(&entry?.path())?))
 }

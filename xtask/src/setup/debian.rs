@@ -47,6 +47,9 @@ const PACKAGES: &[(&str, Sign)] = &[
         Sign::File("/usr/share/containers/seccomp.json"),
     ),
     ("uidmap", Sign::Program("newuidmap")),
+    // What podman recommends: an ordinary user's network, and overlays where the kernel has none.
+    ("slirp4netns", Sign::Program("slirp4netns")),
+    ("fuse-overlayfs", Sign::Program("fuse-overlayfs")),
     ("skopeo", Sign::Program("skopeo")),
     ("umoci", Sign::Program("umoci")),
     ("docker-registry", Sign::Program("docker-registry")),

@@ -91,7 +91,9 @@ pub(crate) enum Session {
 
 const SYNC_LETTERS: &str = "\
 What is printed: M PATH, new or changed; D PATH, removed here; ! PATH, removed in the session and still
-here; ? PATH, not brought back because nobody can read it in the session.";
+here; ? PATH, not brought back because nobody can read it in the session. With --dry-run also C PATH,
+changed on both sides, which --force decides; X PATH, a directory here in whose place the session has
+something else, which --delete decides. Where there is one, nothing would be written, and the status is 1.";
 
 #[derive(Args, Debug)]
 pub(crate) struct Create {

@@ -57,6 +57,10 @@ pub(super) async fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
             .iter()
             .map(|(id, error)| (PathBuf::from(id.container()), convert::chain(error))),
     );
+    let podman = sessions.podman.as_ref().map(|error| convert::chain(error));
+    if let Some(why) = &podman {
+        printer.note(&format!("podman's containers were not looked at: {why}"));
+    }
     let told = |ids: &[SessionId]| -> Vec<String> { ids.iter().map(ToString::to_string).collect() };
     let (ended, strays) = (told(&sessions.records), told(&sessions.strays));
     let verb = if arguments.dry_run {
@@ -72,6 +76,7 @@ pub(super) async fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
                 "cgroups": cgroups,
                 "machines": machines,
                 "sessions": ended.iter().chain(&strays).collect::<Vec<_>>(),
+                "podman_not_looked_at": podman,
                 "living": reaped.living,
                 "failed": reaped.failed.iter().map(|(path, why)| json!({"path": path, "error": why})).collect::<Vec<_>>(),
             })

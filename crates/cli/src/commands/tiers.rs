@@ -43,5 +43,5 @@ pub(super) fn table(proofs: &[TierProof]) -> String {
         };
         table.add_row([proof.tier.as_str(), works, &detail]);
     }
-    table.to_string()
+    table.trim_fmt()
 }

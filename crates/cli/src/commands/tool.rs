@@ -68,7 +68,7 @@ fn list(printer: &Printer) -> Exit {
                     ]),
                 };
             }
-            table.to_string()
+            table.trim_fmt()
         },
     );
     if listings.iter().all(|listing| listing.tool.is_ok()) {

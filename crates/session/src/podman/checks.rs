@@ -69,6 +69,12 @@ pub(super) fn shortcomings(host: &Host, rootless: bool) -> Vec<Finding> {
         .collect()
 }
 
+/// What a container that is to be connected to a network lacks.
+pub(crate) fn unconnected(host: &Host) -> Option<Finding> {
+    let (cause, evidence) = network(host, !host.is_root())?;
+    Some(Finding::new(host, cause, evidence))
+}
+
 type Found = (Cause, String);
 
 fn of_namespaces(host: &Host) -> Vec<Found> {

@@ -39,6 +39,17 @@ impl Finding {
     }
 }
 
+/// In one line.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cause, repair) = (self.cause.text(), &self.repair.text);
+        match self.evidence.as_str() {
+            "" => write!(f, "{cause}; {repair}"),
+            evidence => write!(f, "{cause} ({evidence}); {repair}"),
+        }
+    }
+}
+
 macro_rules! causes {
     ($($(#[$doc:meta])* $name:ident $word:literal $text:literal;)+) => {
         /// What stops containers.

@@ -40,6 +40,7 @@ mod ulimits;
 mod version;
 
 pub(crate) use attached::{Attached, Ended, Held};
+pub(crate) use checks::unconnected;
 pub use combination::{CgroupManager, Combination, Root, Runtime, Ulimits};
 pub use command::{Output, Passed, Podman};
 pub use effect::{Effect, effect};

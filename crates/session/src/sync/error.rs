@@ -3,10 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use axo_core::Size;
+use axo_core::{Size, one_line};
 
 use super::entries_of;
 use crate::agent::CopyError;
+
+/// Paths that an error names.
+const NAMED: usize = 20;
 
 /// Why a directory was not brought back.
 #[derive(Debug, thiserror::Error)]
@@ -25,22 +28,14 @@ pub enum SyncError {
         /// Why.
         source: io::Error,
     },
-    /// Changed on both sides.
-    #[error(
-        "changed in the session and on this host: {}{}; nothing was written: save those of this host and use --force, or copy single files out with `axocoatl session cp`",
-        list(.paths), more(.paths.len(), *.count)
-    )]
-    Both {
-        /// The first of them.
-        paths: Vec<PathBuf>,
-        /// How many.
-        count: usize,
+    /// Somebody has to say which side stays.
+    #[error("nothing was written{}{}", both_sides(.both), directories(.in_the_way))]
+    Conflicts {
+        /// Changed on both sides.
+        both: Vec<PathBuf>,
+        /// Directories of this host that the session has something else in the place of.
+        in_the_way: Vec<PathBuf>,
     },
-    /// Directories of this host that the session has something else in the place of.
-    #[error(
-        "directories of this host in whose place the session has something else: {}; nothing was written: --delete removes them", list(.0)
-    )]
-    InTheWay(Vec<PathBuf>),
     /// It can hardly fit in, and could not be brought back.
     #[error(
         "{} holds {} in {entries} files, directories and links, and the session has room for {} in {}: give it more with --scratch, or name a smaller directory",
@@ -78,17 +73,35 @@ impl SyncError {
     }
 }
 
-fn list(paths: &[PathBuf]) -> String {
-    let shown: Vec<String> = paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    shown.join(", ")
+fn both_sides(paths: &[PathBuf]) -> String {
+    match paths {
+        [] => String::new(),
+        paths => format!(
+            "; changed in the session and on this host: {}: save those of this host and use --force, or \
+             copy single files out with `axocoatl session cp`",
+            list(paths)
+        ),
+    }
 }
 
-fn more(shown: usize, count: usize) -> String {
-    match count - shown {
-        0 => String::new(),
-        left => format!(" and {left} more"),
+fn directories(paths: &[PathBuf]) -> String {
+    match paths {
+        [] => String::new(),
+        paths => format!(
+            "; directories of this host in whose place the session has something else: {}: --delete \
+             removes them",
+            list(paths)
+        ),
+    }
+}
+
+/// The first of them, and how many more there are.
+fn list(paths: &[PathBuf]) -> String {
+    let named = paths.iter().take(NAMED);
+    let shown: Vec<String> = named.map(|path| one_line(path)).collect();
+    let shown = shown.join(", ");
+    match paths.len().saturating_sub(NAMED) {
+        0 => shown,
+        left => format!("{shown} and {left} more"),
     }
 }

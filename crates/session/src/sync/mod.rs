@@ -61,8 +61,6 @@ const SLACK_BYTES: u64 = 64 << 20;
 const ENTRY_BYTES: u64 = 2048;
 /// So many it may have in any case.
 const MIN_ENTRIES: u64 = 16 << 10;
-/// Paths that an error names.
-const NAMED: usize = 20;
 
 /// How a directory is brought back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +87,12 @@ pub struct Synced {
     /// Not brought back, with what is in it, because the session's agent cannot read it, or it is a file
     /// of more than 64 GiB, or is deeper than 256 directories. What this host has in its place stays.
     pub unread: Vec<PathBuf>,
+    /// With a dry run, what [`SyncError::Conflicts`] would name: changed on both sides, where that was not
+    /// forced, and not among those above.
+    pub both: Vec<PathBuf>,
+    /// With a dry run, the same: directories of this host in whose place the session has something else,
+    /// where removing was not asked for.
+    pub in_the_way: Vec<PathBuf>,
 }
 
 impl Synced {
@@ -96,12 +100,14 @@ impl Synced {
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         let changes = [&self.written, &self.removed, &self.left, &self.unread];
-        changes.iter().all(|paths| paths.is_empty())
+        changes.iter().all(|paths| paths.is_empty()) && !self.is_refused()
     }
-}
 
-fn first(paths: Vec<PathBuf>) -> Vec<PathBuf> {
-    paths.into_iter().take(NAMED).collect()
+    /// Whether the same without a dry run would refuse, because somebody has to decide.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        !self.both.is_empty() || !self.in_the_way.is_empty()
+    }
 }
 
 /// Whether a session whose scratch space is so large has room for a copy of this directory.
@@ -252,28 +258,35 @@ pub(crate) async fn back(
         let (session, host) = (Tree::of_ours(&ours)?, Tree::of(&top)?);
         let known: BTreeSet<&Path> = unread.iter().map(PathBuf::as_path).collect();
         let sides = ((&ours, &session), (&top, &host));
-        let plan = Plan::make(&seen, sides, &known, options.delete)?;
-        if !plan.in_the_way.is_empty() {
-            return Err(SyncError::InTheWay(first(plan.in_the_way)));
-        }
-        if !plan.both.is_empty() && !options.force {
-            return Err(SyncError::Both {
-                count: plan.both.len(),
-                paths: first(plan.both),
-            });
+        let mut plan = Plan::make(&seen, sides, &known, options.delete)?;
+        if options.force {
+            plan.both.clear();
         }
         if !options.dry_run {
+            if !plan.both.is_empty() || !plan.in_the_way.is_empty() {
+                return Err(SyncError::Conflicts {
+                    both: plan.both,
+                    in_the_way: plan.in_the_way,
+                });
+            }
             // Before anything is written: what cannot be remembered cannot be told from changes.
             seen.check_room(&plan).map_err(SyncError::at(&top.shown))?;
             apply::apply(&plan, (&ours, &session), (&top, &host))?;
             seen.after(&plan, (&ours, &session), &top)?.save(&kept)?;
         }
+        let both: BTreeSet<&Path> = plan.both.iter().map(PathBuf::as_path).collect();
+        let decided = |paths: &[PathBuf]| -> Vec<PathBuf> {
+            let decided = paths.iter().filter(|path| !both.contains(path.as_path()));
+            decided.cloned().collect()
+        };
         Ok(Synced {
-            written: plan.write,
-            removed: plan.remove,
+            written: decided(&plan.write),
+            removed: decided(&plan.remove),
             left: plan.left,
             skipped: [skipped, session.1].concat(),
             unread,
+            both: plan.both,
+            in_the_way: plan.in_the_way,
         })
     })
     .await

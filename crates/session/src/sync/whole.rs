@@ -104,6 +104,75 @@ async fn a_directory_goes_in_and_comes_back() {
     assert!(site.sync(PLAIN).await.unwrap().is_nothing());
 }
 
+/// What has to be decided is asked for at once, and a dry run tells all of it beside what needs no
+/// decision.
+#[tokio::test]
+async fn what_both_sides_changed_and_what_is_in_the_way_is_told_together() {
+    let site = Site::new(|_, _| None);
+    fs::create_dir(site.work.join("d")).unwrap();
+    for name in ["f", "g", "d/kept", "gone"] {
+        fs::write(site.work.join(name), "before").unwrap();
+    }
+    site.bring().await.unwrap();
+    for name in ["f", "g", "fresh"] {
+        fs::write(site.inside(name), "of the session").unwrap();
+    }
+    fs::write(site.work.join("f"), "of this host, since").unwrap();
+    fs::write(site.work.join("gone"), "of this host, too").unwrap();
+    fs::remove_dir_all(site.inside("d")).unwrap();
+    fs::write(site.inside("d"), "a file").unwrap();
+    fs::remove_file(site.inside("gone")).unwrap();
+    let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+
+    let dry = SyncOptions {
+        dry_run: true,
+        ..PLAIN
+    };
+    let would = site.sync(dry).await.unwrap();
+    assert!(would.is_refused() && !would.is_nothing());
+    assert_eq!(would.written, paths(&["fresh", "g"]));
+    assert_eq!(
+        (would.both, would.in_the_way),
+        (paths(&["f"]), paths(&["d"]))
+    );
+    let forced = SyncOptions { force: true, ..dry };
+    let would = site.sync(forced).await.unwrap();
+    assert_eq!(would.written, paths(&["f", "fresh", "g"]));
+    assert_eq!((would.both, would.in_the_way), (paths(&[]), paths(&["d"])));
+    let deleting = SyncOptions {
+        delete: true,
+        ..dry
+    };
+    let would = site.sync(deleting).await.unwrap();
+    assert_eq!(would.written, paths(&["d", "fresh", "g"]));
+    assert_eq!(
+        (would.both, would.in_the_way),
+        (paths(&["f", "gone"]), paths(&[]))
+    );
+    assert_eq!(would.removed, paths(&["d/kept"]));
+
+    let text = site.sync(PLAIN).await.unwrap_err().to_string();
+    for part in [
+        "nothing was written",
+        "host: f:",
+        "--force",
+        "else: d:",
+        "--delete",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(fs::read(site.work.join("g")).unwrap(), b"before");
+    let all = SyncOptions {
+        delete: true,
+        force: true,
+        dry_run: false,
+    };
+    let synced = site.sync(all).await.unwrap();
+    assert!(!synced.is_refused());
+    assert_eq!(synced.written, paths(&["d", "f", "fresh", "g"]));
+    assert_eq!(synced.removed, paths(&["d/kept", "gone"]));
+}
+
 #[tokio::test]
 async fn regression_our_own_data_may_be_where_a_link_leads() {
     let site = Site::with(|_, _| None, true);

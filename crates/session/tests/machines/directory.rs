@@ -84,8 +84,11 @@ async fn what_a_session_made_of_its_directory_comes_back_and_nothing_else_is_tou
     assert_eq!(read("changed"), "changed");
 
     std::fs::write(work.join("both"), "host").unwrap();
+    let would = session.sync(dry).await.unwrap();
+    assert!(would.is_refused() && would.written.len() == written.len() - 1);
+    assert_eq!(would.both, paths(&["both"]));
     let error = session.sync(PLAIN).await.unwrap_err();
-    let SessionError::Sync(SyncError::Both { paths: both, .. }) = error else {
+    let SessionError::Sync(SyncError::Conflicts { both, .. }) = error else {
         panic!("{error}");
     };
     assert_eq!(both, paths(&["both"]));
@@ -135,10 +138,10 @@ async fn what_a_session_made_of_its_directory_comes_back_and_nothing_else_is_tou
     )
     .await;
     let error = session.sync(PLAIN).await.unwrap_err();
-    assert!(
-        matches!(error, SessionError::Sync(SyncError::InTheWay(_))),
-        "{error}"
-    );
+    let SessionError::Sync(SyncError::Conflicts { in_the_way, .. }) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(in_the_way, paths(&["a"]));
     let delete = SyncOptions {
         delete: true,
         ..PLAIN
@@ -188,7 +191,7 @@ async fn one_odd_file_and_a_directory_that_went_keep_nothing_else_from_coming_ba
     let refused = matches!(error, SessionError::NotBroughtBack { .. });
     assert!(refused, "{error}");
     let error = session.sync(PLAIN).await.unwrap_err();
-    let SessionError::Sync(SyncError::Both { paths: both, .. }) = error else {
+    let SessionError::Sync(SyncError::Conflicts { both, .. }) = error else {
         panic!("{error}");
     };
     assert_eq!(both, paths(&["went"]));

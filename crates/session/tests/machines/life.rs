@@ -57,10 +57,18 @@ async fn everything_of_sessions_works_over_vsock_and_for_the_next_process() {
         "echo x > /axocoatl/agent",
         "ls /image",
         "cat /dev/vda",
+        "echo max > /sys/fs/cgroup/memory.max",
+        "mkdir /sys/fs/cgroup/below",
     ] {
         let (status, said) = try_sh(&session, forbidden).await;
         assert_ne!(status, Status::Code(0), "{forbidden}: {said}");
     }
+    let metrics = session.metrics().await.unwrap();
+    let limit = 192 << 20;
+    assert_eq!(metrics.memory_limit, Some(limit), "{metrics:?}");
+    let in_use = |memory: Option<u64>| memory.is_some_and(|memory| memory > 0 && memory <= limit);
+    assert!(in_use(metrics.memory), "{metrics:?}");
+    assert!(metrics.tasks.is_some_and(|tasks| tasks > 0), "{metrics:?}");
     let interfaces = sh(&session, "ls /sys/class/net").await;
     assert_eq!(interfaces, "lo");
     // Its loopback works, and nothing is behind it.

@@ -95,6 +95,16 @@ fn snapshots_go_with_their_installation_and_with_time() {
 }
 
 #[test]
+fn what_something_takes_is_what_the_disk_gives_for_it() {
+    let home = tempfile::tempdir().unwrap();
+    let memory = File::create(home.path().join("memory")).unwrap();
+    memory.set_len(1 << 30).unwrap();
+    fs::write(home.path().join("state"), vec![7; 64 << 10]).unwrap();
+    let bytes = size(home.path()).unwrap();
+    assert!((64 << 10..1 << 20).contains(&bytes), "{bytes}");
+}
+
+#[test]
 fn nothing_is_there_to_remove_where_nothing_is() {
     let data = tempfile::tempdir().unwrap();
     assert_eq!(gc(data.path(), &|_| false, false).unwrap(), []);

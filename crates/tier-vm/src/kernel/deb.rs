@@ -156,5 +156,9 @@ pub(super) fn module(what: &str, file: impl Read) -> Result<Vec<u8>, KernelError
 }
 
 fn broken(what: &str, error: &io::Error) -> KernelError {
-    KernelError::malformed(what, format!("it cannot be read: {error}"))
+    let cut = match error.kind() {
+        io::ErrorKind::UnexpectedEof => " (it ends too early; was it fetched whole?)",
+        _ => "",
+    };
+    KernelError::malformed(what, format!("it cannot be read: {error}{cut}"))
 }

@@ -129,6 +129,10 @@ impl KernelError {
 /// has the modules: a directory `lib/modules/<release>`, or a Debian package. Without, everything
 /// that a guest needs must be built in, and the kernel must say so (`CONFIG_IKCONFIG`).
 pub(crate) fn read(path: &Path, modules: Option<&Path>) -> Result<Kernel, KernelError> {
+    if path.is_dir() {
+        let what = path.display().to_string();
+        return Err(KernelError::malformed(&what, "it is a directory"));
+    }
     let (image, package) = if deb::is_package(path)? {
         (deb::kernel(path)?, Some(path))
     } else {

@@ -30,7 +30,7 @@ pub(super) fn list(printer: &Printer) -> Result<Exit, Failed> {
             for image in &images {
                 add_rows(&mut table, image);
             }
-            table.to_string()
+            table.trim_fmt()
         },
     );
     Ok(Exit::Success)

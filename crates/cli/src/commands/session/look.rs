@@ -38,7 +38,7 @@ pub(super) async fn list(printer: &Printer) -> Result<Exit, Failed> {
                     directory.map_or_else(|| "-".into(), |d| d.display().to_string()),
                 ]);
             }
-            table.to_string()
+            table.trim_fmt()
         },
     );
     for damaged in &damaged {

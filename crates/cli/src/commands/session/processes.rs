@@ -29,7 +29,7 @@ pub(super) async fn list(name: &str, printer: &Printer) -> Result<Exit, Failed> 
                     command(info),
                 ]);
             }
-            table.to_string()
+            table.trim_fmt()
         },
     );
     Ok(Exit::Success)

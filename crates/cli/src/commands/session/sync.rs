@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use axocoatl_isolation::one_line;
 use axocoatl_isolation::sessions::{SyncOptions, Synced};
 use serde_json::json;
 
@@ -18,19 +19,31 @@ pub(super) async fn run(
     for skipped in &synced.skipped {
         printer.note(&format!(
             "left out, neither file, directory nor link: {}",
-            skipped.display()
+            one_line(skipped)
         ));
     }
     for unread in &synced.unread {
         printer.note(&format!(
             "not brought back, it cannot be read in the session, or is too large or too deep: {}; `chmod u+rwX` it there, or `axocoatl session cp` it",
-            unread.display()
+            one_line(unread)
         ));
     }
     if !synced.left.is_empty() {
         printer.note(&format!(
             "{} are not in the session any more and stay here; --delete removes them",
             synced.left.len()
+        ));
+    }
+    if !synced.both.is_empty() {
+        printer.note(&format!(
+            "nothing would be written: {} changed on both sides; save those of this host and use --force, or `axocoatl session cp` single files",
+            synced.both.len()
+        ));
+    }
+    if !synced.in_the_way.is_empty() {
+        printer.note(&format!(
+            "nothing would be written: the session has something else in the place of {} directories of this host; --delete removes them",
+            synced.in_the_way.len()
         ));
     }
     printer.result(
@@ -41,18 +54,23 @@ pub(super) async fn run(
                 "left": shown(&synced.left),
                 "skipped": shown(&synced.skipped),
                 "unread": shown(&synced.unread),
+                "both": shown(&synced.both),
+                "in_the_way": shown(&synced.in_the_way),
                 "dry_run": options.dry_run,
             })
         },
         || text(&synced),
     );
-    Ok(Exit::Success)
+    Ok(match synced.is_refused() {
+        true => Exit::Unwell,
+        false => Exit::Success,
+    })
 }
 
 /// A line for each, with a letter that `--help` explains.
 fn text(synced: &Synced) -> String {
     let lines = |mark: &str, paths: &[PathBuf]| -> Vec<String> {
-        let line = |path: &PathBuf| format!("{mark} {}", path.display());
+        let line = |path: &PathBuf| format!("{mark} {}", one_line(path));
         paths.iter().map(line).collect()
     };
     let all = [
@@ -60,6 +78,8 @@ fn text(synced: &Synced) -> String {
         lines("D", &synced.removed),
         lines("!", &synced.left),
         lines("?", &synced.unread),
+        lines("C", &synced.both),
+        lines("X", &synced.in_the_way),
     ];
     match synced.is_nothing() {
         true => "nothing to bring back".to_owned(),

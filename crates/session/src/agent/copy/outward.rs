@@ -41,8 +41,8 @@ impl Files {
     }
 
     /// The same to a name in an open directory, while others change what is copied: what has gone since
-    /// it was listed is left out, and so is what cannot be read, or is too
-    /// deep, which [`Copied::unread`] names.
+    /// it was listed is left out, and so is what cannot be read or is too deep, which
+    /// [`Copied::unread`] names.
     pub(crate) async fn copy_out_to(
         &self,
         from: &Path,

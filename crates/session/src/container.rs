@@ -113,7 +113,8 @@ impl Containers {
         }
     }
 
-    /// What this host lacks for a session that has failed: a host was proved without a network.
+    /// What this host lacks of a network, for a session that was to have one and failed: it was proved
+    /// without.
     fn lacks(&self, record: &Record) -> Option<SessionError> {
         match record.network {
             Network::None => None,

@@ -81,12 +81,6 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         program,
         arguments: one_by_one.to_vec(),
     });
-    let microvm = Job {
-        name: "conformance of tier microvm".into(),
-        host: &ONE_PROCESSOR,
-        program: &guest.conformance,
-        arguments: MICROVM.map(str::to_owned).into(),
-    };
     let (name, host) = ORDINARY_USER;
     let named = ["--exact"].into_iter().chain(SESSIONS).map(str::to_owned);
     let sessions = Job {
@@ -96,7 +90,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         arguments: one_by_one.iter().cloned().chain(named).collect(),
     };
     // The longest first, so that none of them is left alone at the end.
-    let jobs = [microvm].into_iter().chain(machine_tests);
+    let jobs = [guest.microvm_cases()].into_iter().chain(machine_tests);
     let jobs = jobs
         .chain(oci.into_iter().rev())
         .chain([sessions])
@@ -183,11 +177,19 @@ impl<'a> Guest<'a> {
 
     /// The cases of tier microvm. What they came to is kept, if it is bad too.
     fn microvm(&self) -> Result<()> {
-        let result = self
-            .command(&ONE_PROCESSOR, &self.conformance)
-            .and_then(|command| command.args(MICROVM).run());
+        let failed = jobs::run(self, vec![self.microvm_cases()]);
         self.keep_results()?;
-        result
+        ensure!(failed.is_empty(), "{} failed", failed.join("; "));
+        Ok(())
+    }
+
+    fn microvm_cases(&self) -> Job<'_> {
+        Job {
+            name: "conformance of tier microvm".into(),
+            host: &ONE_PROCESSOR,
+            program: &self.conformance,
+            arguments: MICROVM.map(str::to_owned).into(),
+        }
     }
 
     /// What the cases of tier microvm came to, if they were run.

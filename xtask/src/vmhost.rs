@@ -47,6 +47,9 @@ pub(crate) use kernel::fetch_package;
 
 /// The machine did not run the command to its end, as `docker run` says it.
 const FAILED: u8 = 125;
+/// The emulated processor never wakes, and the command is not to blame: it is worth another try. As
+/// `EX_TEMPFAIL` of sysexits(3).
+pub(crate) const STOOD_STILL: u8 = 75;
 /// As `timeout` says it.
 const TIMED_OUT: u8 = 124;
 /// What a shell adds to the number of the signal that ended a program.
@@ -144,6 +147,14 @@ fn conclude(end: End, console: &Path, arguments: &Arguments) -> Result<u8> {
             "the machine ended before the command did. Its console, {}",
             log()
         ),
+        End::StoodStill => {
+            say(format_args!(
+                "the machine stands still and never wakes, which is a fault of QEMU's; run it again. Its \
+                 console, {}",
+                log()
+            ));
+            Ok(STOOD_STILL)
+        }
         End::Interrupted(signal) => Ok(SIGNALLED.saturating_add(signal)),
     }
 }

@@ -1,6 +1,7 @@
 //! Programs in hosts of their own, some at once: an emulated host does one thing at a time, mostly.
 
 use std::path::Path;
+use std::process::Output;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -8,9 +9,13 @@ use anyhow::Result;
 
 use super::Guest;
 use crate::shell::say;
+use crate::vmhost::STOOD_STILL;
 
 /// As many at once, if there are as many processors.
 const AT_ONCE: usize = 2;
+
+/// So often a job is begun whose host QEMU loses: that is no fault of what it runs.
+const TRIES: usize = 3;
 
 /// A program that is run in a host.
 pub(super) struct Job<'a> {
@@ -53,21 +58,38 @@ pub(super) fn run(guest: &Guest<'_>, jobs: Vec<Job<'_>>) -> Vec<String> {
 impl Job<'_> {
     /// What it says, and whether it ended well.
     fn run(&self, guest: &Guest<'_>) -> (String, Result<()>) {
-        let output = guest
-            .command(self.host, self.program)
-            .and_then(|command| command.args(&self.arguments).output());
-        match output {
-            Err(error) => (String::new(), Err(error)),
-            Ok(output) => {
-                let log = [output.stdout, output.stderr].concat();
-                let result = match output.status.success() {
-                    true => Ok(()),
-                    false => Err(anyhow::anyhow!("it ended with {}", output.status)),
-                };
-                (String::from_utf8_lossy(&log).trim_end().to_owned(), result)
+        let mut tries = 1;
+        loop {
+            match self.run_once(guest) {
+                Ok(output) if is_lost(&output) && tries < TRIES => {
+                    say(format_args!(
+                        "\n.. {}: its host stands still, a fault of QEMU's; begins again",
+                        self.name
+                    ));
+                    tries += 1;
+                }
+                Ok(output) => {
+                    let result = match output.status.success() {
+                        true => Ok(()),
+                        false => Err(anyhow::anyhow!("it ended with {}", output.status)),
+                    };
+                    let log = [output.stdout, output.stderr].concat();
+                    let log = String::from_utf8_lossy(&log);
+                    return (log.trim_end().to_owned(), result);
+                }
+                Err(error) => return (String::new(), Err(error)),
             }
         }
     }
+
+    fn run_once(&self, guest: &Guest<'_>) -> Result<Output> {
+        let command = guest.command(self.host, self.program)?;
+        command.args(&self.arguments).output()
+    }
+}
+
+fn is_lost(output: &Output) -> bool {
+    output.status.code() == Some(STOOD_STILL.into())
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -13,8 +13,9 @@ use bytesize::ByteSize;
 /// and throws every change away.
 ///
 /// The command runs in the directory this is called from, with no input and no network. Its output and
-/// exit status are passed on; 124 says that the time was over, 125 that the machine failed. Beside
-/// /results and /scratch, /tmp and /run are the machine's own.
+/// exit status are passed on; 124 says that the time was over, 125 that the machine failed, 75
+/// that QEMU lost it and another try is worth it. Beside /results and /scratch, /tmp and /run are the
+/// machine's own.
 ///
 /// Debian's kernel is fetched once, checked and kept in ~/.cache/axocoatl-vmhost (AXO_VMHOST_CACHE);
 /// nothing is installed. On other systems take the installed one: --kernel /lib/modules/$(uname -r).

@@ -33,6 +33,28 @@ impl Running {
         let status = self.0.try_wait().context("waiting for QEMU")?;
         Ok(status.is_some())
     }
+
+    /// How often its threads have gone to sleep and been taken from a processor. What stays the same has
+    /// done nothing in between.
+    pub(super) fn switches(&self) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.0.id()));
+        let statuses = tasks
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+        statuses.map(|status| switches_of(&status)).sum()
+    }
+}
+
+/// Both counts of a `/proc/PID/task/TID/status` (proc_pid_status(5)).
+fn switches_of(status: &str) -> u64 {
+    let count = |line: &str| {
+        let (name, count) = line.split_once(':')?;
+        let counts = name.ends_with("_ctxt_switches");
+        counts.then(|| count.trim().parse::<u64>().ok())?
+    };
+    status.lines().filter_map(count).sum()
 }
 
 impl Drop for Running {
@@ -144,6 +166,12 @@ pub(super) fn scratch(shell: &Shell, directory: &Path, size: ByteSize) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn switches_are_both_kinds_of_them() {
+        let status = "Name:\tx\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n";
+        assert_eq!(switches_of(status), 42);
+    }
 
     #[test]
     fn a_comma_in_a_path_does_not_begin_an_option() {

@@ -14,6 +14,9 @@ use super::streams::{self, Event, Output};
 
 /// A machine that has not come to the command by then will not. It takes seconds on an idle host.
 const BOOT: Duration = Duration::from_secs(300);
+/// An idle kernel wakes every few seconds. One that has not for so long never will: QEMU (7.2) now and
+/// then loses the interrupt that would wake a processor on which KVM has run a guest.
+const STILL: Duration = Duration::from_secs(60);
 /// How often QEMU is looked after. What it sends arrives at once.
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -25,6 +28,8 @@ pub(super) enum End {
     NotBooted,
     /// QEMU ended, or the machine switched itself off.
     Died,
+    /// QEMU lives, and its machine does nothing, for ever.
+    StoodStill,
     Interrupted(u8),
 }
 
@@ -61,6 +66,7 @@ impl Watch {
     ) -> Result<End> {
         let begin = Instant::now();
         let mut progress = Progress::default();
+        let mut stillness = Stillness::new(begin);
         loop {
             match self.events.recv_timeout(INTERVAL) {
                 Ok(Event::Signal(signal)) => {
@@ -84,6 +90,9 @@ impl Watch {
                         End::NotBooted
                     });
                 }
+                Err(_) if stillness.is_for_ever(machine.switches(), Instant::now()) => {
+                    return Ok(End::StoodStill);
+                }
                 Err(_) => {}
             }
             if let Some(status) = progress.end() {
@@ -100,6 +109,29 @@ impl Watch {
                 return Ok(End::NotBooted);
             }
         }
+    }
+}
+
+/// How long a machine has done nothing.
+struct Stillness {
+    switches: u64,
+    since: Instant,
+}
+
+impl Stillness {
+    fn new(since: Instant) -> Self {
+        Self { switches: 0, since }
+    }
+
+    /// Takes what [`Running::switches`] says now.
+    fn is_for_ever(&mut self, switches: u64, now: Instant) -> bool {
+        if switches != self.switches {
+            *self = Self {
+                switches,
+                since: now,
+            };
+        }
+        now.duration_since(self.since) >= STILL
     }
 }
 
@@ -150,6 +182,17 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_never_moves_stands_still() {
+        let begin = Instant::now();
+        let mut stillness = Stillness::new(begin);
+        let mut after = |seconds, switches| {
+            stillness.is_for_ever(switches, begin + Duration::from_secs(seconds))
+        };
+        assert!(!after(1, 5) && !after(60, 5) && !after(61, 6));
+        assert!(!after(120, 6) && after(121, 6));
+    }
 
     #[test]
     fn the_end_waits_for_bytes_that_are_under_way() {

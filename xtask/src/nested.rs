@@ -29,8 +29,8 @@ const HOSTS: [(&str, &[&str]); 4] = [
 const ORDINARY_USER: (&str, &[&str]) = ("cgroup v2, an ordinary user", &["--user", "tester"]);
 
 /// For machines in the machine: of two emulated processors, one that runs a guest now and then never
-/// comes back to its host, which then waits for it for ever.
-pub(crate) const ONE_PROCESSOR: [&str; 2] = ["--cpus", "1"];
+/// comes back to its host, which then waits for it for ever; and one without a tick may never wake.
+pub(crate) const HOST_OF_MACHINES: [&str; 3] = ["--cpus", "1", "--tick"];
 
 /// The tests of sessions that are run there: those in which it matters whose podman it is.
 const SESSIONS: [&str; 6] = [
@@ -77,7 +77,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     });
     let machine_tests = machine_tests.iter().map(|(which, program)| Job {
         name: format!("tests of tier microvm, {which}"),
-        host: &ONE_PROCESSOR,
+        host: &HOST_OF_MACHINES,
         program,
         arguments: one_by_one.to_vec(),
     });
@@ -186,7 +186,7 @@ impl<'a> Guest<'a> {
     fn microvm_cases(&self) -> Job<'_> {
         Job {
             name: "conformance of tier microvm".into(),
-            host: &ONE_PROCESSOR,
+            host: &HOST_OF_MACHINES,
             program: &self.conformance,
             arguments: MICROVM.map(str::to_owned).into(),
         }

@@ -111,6 +111,7 @@ fn run_in_machine(shell: &Shell, arguments: &Arguments) -> Result<u8> {
         scratch: scratch.as_deref(),
         memory: arguments.memory,
         cpus: arguments.cpus,
+        tick: arguments.tick,
     };
     let running = machine.start(shell)?;
     let end = watch.until_the_end(running, arguments.timeout(), arguments.verbose)?;

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::Arguments;
-use crate::nested::{self, ONE_PROCESSOR};
+use crate::nested::{self, HOST_OF_MACHINES};
 use crate::shell::{Shell, say};
 
 /// Where the results lie, in the directory of results.
@@ -38,7 +38,7 @@ pub(super) fn run(shell: &Shell, arguments: &Arguments) -> Result<()> {
     let results = shared.path().join("results");
     let bench = nested::share(&shell.release("bench"), &shared, "bench")?;
     let mut command = nested::vmhost(shell, shared.path())?
-        .args(ONE_PROCESSOR)
+        .args(HOST_OF_MACHINES)
         .arg("--results")
         .arg(&results)
         .args(["--env", &format!("AXO_MACHINES={}", machines.display())])

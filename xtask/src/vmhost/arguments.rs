@@ -36,6 +36,10 @@ pub(crate) struct Arguments {
     /// Processors
     #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(super) cpus: u32,
+    /// Have the kernel wake all the time, which slows the machine: one that runs guests may otherwise
+    /// never wake again
+    #[arg(long)]
+    pub(super) tick: bool,
     /// The host's directory that is /results (AXO_RESULTS) in the machine, the one place whose changes
     /// stay. Without it, one that is thrown away
     #[arg(long, value_name = "DIR")]

@@ -12,10 +12,12 @@ use crate::shell::Shell;
 use super::kernel::Kernel;
 use super::streams;
 
-/// A kernel that panics ends the machine at once. It has a tick, whatever it does: where KVM runs a guest
-/// in it, QEMU (7.2) now and then loses an interrupt that comes at that moment, though the APIC has it,
-/// until the next one comes. With the one-shot timer of a kernel without ticks no other may come.
-const KERNEL_COMMAND_LINE: &str = "console=ttyS0 panic=-1 quiet nohz=off highres=off";
+/// A kernel that panics ends the machine at once.
+const KERNEL_COMMAND_LINE: &str = "console=ttyS0 panic=-1 quiet";
+/// Where KVM runs a guest in it, QEMU (7.2) now and then loses an interrupt that comes at that moment,
+/// though the APIC has it, until the next one comes. With the one-shot timer of a kernel without ticks no
+/// other may come.
+const TICK: &str = " nohz=off highres=off";
 
 pub(super) struct Machine<'a> {
     pub(super) kernel: &'a Kernel,
@@ -28,6 +30,7 @@ pub(super) struct Machine<'a> {
     pub(super) scratch: Option<&'a Path>,
     pub(super) memory: u32,
     pub(super) cpus: u32,
+    pub(super) tick: bool,
 }
 
 /// Ends with this.
@@ -92,7 +95,11 @@ impl Machine<'_> {
         options.extend(words(&format!("-smp {} -m {}", self.cpus, self.memory)));
         options.extend(["-kernel".into(), self.kernel.image.clone().into()]);
         options.extend(["-initrd".into(), self.initramfs.into()]);
-        options.extend(["-append".into(), KERNEL_COMMAND_LINE.into()]);
+        let tick = if self.tick { TICK } else { "" };
+        options.extend([
+            "-append".into(),
+            format!("{KERNEL_COMMAND_LINE}{tick}").into(),
+        ]);
 
         options.push("-chardev".into());
         options.push(with_path("file,id=console,append=on,path=", self.console));

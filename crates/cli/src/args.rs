@@ -28,10 +28,11 @@ pub(crate) struct Arguments {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: the tool's own; 1 doctor, tool ls, session ls: something is not well, or \
-session sync --dry-run: it would refuse; 2 wrong command line; 124 timed out; 125 we failed, or input or output is not valid; 126 refused by policy, or by a limit or \
-grant that cannot be had; 127 no such tool or image; 130 interrupted; 134 trapped; 137 out of \
-memory; 143 terminated; 152 out of fuel; 153 too much output.
+Exit codes: the tool's own; 1 doctor, tool ls, session ls: something is not well, or session sync \
+--dry-run: it would refuse; 2 wrong command line; 124 timed out; 125 we failed, or input or output \
+is not valid; 126 refused by policy, or by a limit or grant that cannot be had; 127 no such tool or \
+image; 130 interrupted; 134 trapped; 137 out of memory; 143 terminated; 152 out of fuel; 153 too \
+much output.
 
 Policy is read from policy.toml in the configuration directory; AXOCOATL_HOME puts everything \
 under one directory.";

@@ -82,6 +82,28 @@ fn nothing_to_remove_is_a_success() {
 
 /// A process may die between making its directory and locking it.
 #[test]
+fn a_podman_that_does_not_work_keeps_nothing_else_from_being_removed() {
+    let home = Home::new();
+    let (killed, left) = home.start_sleeper();
+    kill(killed);
+    // There were sessions once.
+    let sessions = home.path().join("data/sessions");
+    std::fs::create_dir_all(&sessions).unwrap();
+    set_mode(&sessions, 0o700);
+    let programs = home.tmp().join("programs");
+    let podman = programs.join("podman");
+    write(&podman, b"#!/bin/sh\necho 'Error: broken' >&2\nexit 125\n");
+    set_mode(&podman, 0o755);
+    let mut gc = home.command(&["gc", "--json"]);
+    gc.env("PATH", &programs);
+    let done = Running::start(gc, b"").end().succeeds();
+    let why = done.json()["podman_not_looked_at"].clone();
+    assert!(why.as_str().unwrap().contains("podman"), "{why}");
+    assert!(done.err().contains("were not looked at"), "{done}");
+    assert!(!left.exists());
+}
+
+#[test]
 fn a_dry_run_changes_nothing_even_where_there_is_no_lock() {
     let home = Home::new();
     let owner = home.owners().join("died-early");
@@ -167,26 +189,4 @@ fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
     !state.is_empty() && !state.starts_with(['Z', 'X'])
-}
-
-#[test]
-fn a_podman_that_does_not_work_keeps_nothing_else_from_being_removed() {
-    let home = Home::new();
-    let (killed, left) = home.start_sleeper();
-    kill(killed);
-    // There were sessions once.
-    let sessions = home.path().join("data/sessions");
-    std::fs::create_dir_all(&sessions).unwrap();
-    set_mode(&sessions, 0o700);
-    let programs = home.tmp().join("programs");
-    let podman = programs.join("podman");
-    write(&podman, b"#!/bin/sh\necho 'Error: broken' >&2\nexit 125\n");
-    set_mode(&podman, 0o755);
-    let mut gc = home.command(&["gc", "--json"]);
-    gc.env("PATH", &programs);
-    let done = Running::start(gc, b"").end().succeeds();
-    let why = done.json()["podman_not_looked_at"].clone();
-    assert!(why.as_str().unwrap().contains("podman"), "{why}");
-    assert!(done.err().contains("were not looked at"), "{done}");
-    assert!(!left.exists());
 }

@@ -1,5 +1,7 @@
 //! The wire forms: what `--json` prints. The library's own types know nothing of them.
 
+use std::path::Path;
+
 pub(crate) use axocoatl_isolation::chain;
 use axocoatl_isolation::images::{Image, Platform};
 use axocoatl_isolation::{
@@ -9,6 +11,15 @@ use axocoatl_isolation::{
 use serde_json::{Map, Value, json};
 
 use crate::exit::Exit;
+
+/// A path as text: JSON has no other, so what of it is not UTF-8 is replaced.
+pub(crate) fn path(path: impl AsRef<Path>) -> String {
+    path.as_ref().to_string_lossy().into_owned()
+}
+
+pub(crate) fn paths<P: AsRef<Path>>(paths: &[P]) -> Vec<String> {
+    paths.iter().map(path).collect()
+}
 
 /// An outcome as JSON text. The output stands in it as the tool wrote it: as a value, numbers
 /// beyond 64 bits would lose digits.
@@ -136,7 +147,7 @@ pub(crate) fn listing(listing: &Listing) -> Value {
     json!({
         "name": listing.name,
         "origin": listing.origin,
-        "directory": listing.directory,
+        "directory": listing.directory.as_ref().map(path),
         "version": listing.tool.as_ref().ok().and_then(|tool| tool.spec().version.as_deref()),
         "description": listing.tool.as_ref().ok().and_then(|tool| tool.spec().description.as_deref()),
         "requires": listing.tool.as_ref().ok().map(|tool| tool.spec().requires.as_str()),
@@ -171,9 +182,9 @@ pub(crate) fn image(image: &Image) -> Value {
 /// What runs, with the keys that a manifest has for it.
 fn run(run: &Run) -> Value {
     match run {
-        Run::Wasm(WasmSource::File(path)) => json!({ "wasm": path }),
+        Run::Wasm(WasmSource::File(file)) => json!({ "wasm": path(file) }),
         Run::Wasm(WasmSource::Bytes(_)) | Run::Function => Value::Null,
-        Run::Bundle(path) => json!({ "bundle": path }),
+        Run::Bundle(bundle) => json!({ "bundle": path(bundle) }),
         Run::Image {
             reference,
             command,
@@ -193,7 +204,7 @@ pub(crate) fn spec(spec: &ToolSpec) -> Value {
         "requires": spec.requires.as_str(),
         "runs": spec.run.form().to_string(),
         "run": run(&spec.run),
-        "directory": spec.directory,
+        "directory": spec.directory.as_ref().map(path),
         "output": spec.output.as_str(),
         "schema": { "input": spec.schemas.input, "output": spec.schemas.output },
         "limits": {

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use axocoatl_isolation::is_active;
+
 /// Replaces what a terminal would act on, or what reorders text, by its escape in the form of a
 /// Rust or JSON string. Tabs and line ends stay; a carriage return before a line end goes.
 pub(crate) fn neutralise(text: &str) -> Cow<'_, str> {
@@ -22,23 +24,6 @@ pub(crate) fn neutralise(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(plain)
-}
-
-fn is_active(c: char) -> bool {
-    match c {
-        '\n' | '\t' => false,
-        // C0 with ESC and CR, DEL, and C1 with the one-character CSI.
-        c if c.is_control() => true,
-        // Marks that reorder, hide or join text (UAX #9; "Trojan Source").
-        '\u{061c}'
-        | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' => true,
-        // Tag characters, invisible.
-        '\u{e0000}'..='\u{e007f}' => true,
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub use limits::{CpuShare, EffectiveLimits, LimitError, LimitKind, Limits};
 pub use located::LocatedError;
 pub use manifest::MANIFEST_FILE;
 pub use name::{NameError, ToolName};
-pub use one_line::one_line;
+pub use one_line::{is_active, one_line};
 pub use outcome::{Finished, Outcome, Termination, Usage};
 pub use output::{OutputFile, OutputMode, OutputProblem, ToolOutput};
 pub use place::{Candidate, DEFAULT_PATH, Exclusion, PlacedCall, Placement, place};

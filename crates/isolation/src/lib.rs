@@ -58,7 +58,7 @@ pub use axo_core::{
     NameError, NativeCommand, Outcome, OutputFile, OutputMode, OutputProblem, PlacedCall,
     Placement, Policy, Readiness, Requirement, Run, RunError, Schemas, SessionRules, Size, SpecId,
     Termination, Tier, TierStatus, ToolCall, ToolName, ToolOutput, ToolSpec, UnitError,
-    UnknownWord, Usage, WasmSource, chain, one_line, parse_duration,
+    UnknownWord, Usage, WasmSource, chain, is_active, one_line, parse_duration,
 };
 #[cfg(feature = "oci-isolation")]
 pub use axo_tier_oci::{overridden as overridden_in_bundle, reap as reap_containers};

@@ -146,7 +146,7 @@ fn remove(name: &ToolName, printer: &Printer) -> Exit {
     match std::fs::remove_dir_all(&path) {
         Ok(()) => {
             printer.result(
-                || json!({ "removed": path }),
+                || json!({ "removed": convert::path(&path) }),
                 || format!("removed tool {name} from {}", path.display()),
             );
             Exit::Success

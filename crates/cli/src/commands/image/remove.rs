@@ -87,7 +87,7 @@ pub(super) fn garbage(dry_run: bool, printer: &Printer) -> Result<Exit, Failed> 
     printer.result(
         || {
             let item = |item: &axocoatl_isolation::images::GarbageItem| {
-                json!({ "kind": kind(item.kind), "path": item.path, "bytes": item.bytes })
+                json!({ "kind": kind(item.kind), "path": convert::path(&item.path), "bytes": item.bytes })
             };
             json!({
                 "dry_run": dry_run,

@@ -4,11 +4,13 @@ use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use axocoatl_isolation::one_line;
 use axocoatl_isolation::sessions::{Copied, CopyLimits, FileKind, Session};
 use indicatif::{HumanBytes, ProgressBar};
 use serde_json::json;
 
 use super::{Failed, session};
+use crate::convert;
 use crate::exit::Exit;
 use crate::printer::Printer;
 
@@ -66,7 +68,7 @@ pub(super) async fn run(from: &str, to: &str, printer: &Printer) -> Result<Exit,
     for skipped in &copied.skipped {
         printer.note(&format!(
             "left out, neither file, directory nor link: {}",
-            skipped.display()
+            one_line(skipped)
         ));
     }
     printer.result(
@@ -76,7 +78,7 @@ pub(super) async fn run(from: &str, to: &str, printer: &Printer) -> Result<Exit,
                 "directories": copied.directories,
                 "links": copied.links,
                 "bytes": copied.bytes,
-                "skipped": copied.skipped,
+                "skipped": convert::paths(&copied.skipped),
             })
         },
         || {

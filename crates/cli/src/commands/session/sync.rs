@@ -1,12 +1,13 @@
 //! `session sync`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use axocoatl_isolation::one_line;
 use axocoatl_isolation::sessions::{SyncOptions, Synced};
 use serde_json::json;
 
 use super::{Failed, session};
+use crate::convert;
 use crate::exit::Exit;
 use crate::printer::Printer;
 
@@ -49,13 +50,13 @@ pub(super) async fn run(
     printer.result(
         || {
             json!({
-                "written": shown(&synced.written),
-                "removed": shown(&synced.removed),
-                "left": shown(&synced.left),
-                "skipped": shown(&synced.skipped),
-                "unread": shown(&synced.unread),
-                "both": shown(&synced.both),
-                "in_the_way": shown(&synced.in_the_way),
+                "written": convert::paths(&synced.written),
+                "removed": convert::paths(&synced.removed),
+                "left": convert::paths(&synced.left),
+                "skipped": convert::paths(&synced.skipped),
+                "unread": convert::paths(&synced.unread),
+                "both": convert::paths(&synced.both),
+                "in_the_way": convert::paths(&synced.in_the_way),
                 "dry_run": options.dry_run,
             })
         },
@@ -85,9 +86,4 @@ fn text(synced: &Synced) -> String {
         true => "nothing to bring back".to_owned(),
         false => all.concat().join("\n"),
     }
-}
-
-fn shown(paths: &[PathBuf]) -> Vec<String> {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    paths.iter().map(|path| text(path)).collect()
 }

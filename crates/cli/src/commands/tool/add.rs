@@ -84,7 +84,7 @@ pub(super) async fn add(directory: &Path, printer: &Printer) -> Exit {
         return exit;
     }
     printer.result(
-        || json!({ "tool": name.as_str(), "directory": path }),
+        || json!({ "tool": name.as_str(), "directory": convert::path(&path) }),
         || format!("added tool {name} in {}", path.display()),
     );
     Exit::Success

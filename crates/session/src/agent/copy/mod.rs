@@ -19,6 +19,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use axo_core::one_line;
+
 use super::{AgentError, Files};
 
 /// How much a copy out of a session may bring.
@@ -87,7 +89,7 @@ impl<F: FnMut(&Copied) + Send> CopyProgress for F {
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     /// The session's side.
-    #[error("{} in the session", .path.display())]
+    #[error("{} in the session", one_line(.path))]
     Session {
         /// In the session.
         path: PathBuf,
@@ -95,7 +97,7 @@ pub enum CopyError {
         source: AgentError,
     },
     /// Our side.
-    #[error("{} on this host", .path.display())]
+    #[error("{} on this host", one_line(.path))]
     Host {
         /// On this host.
         path: PathBuf,
@@ -107,7 +109,8 @@ pub enum CopyError {
     BadName(PathBuf),
     /// Led elsewhere.
     #[error(
-        "{0} on this host is a link in a directory that a session can write; name the place that it leads to, if that is meant"
+        "{} on this host is a link in a directory that a session can write; name the place that it leads to, if that is meant",
+        one_line(.0)
     )]
     Led(PathBuf),
     /// A target of this host that names nothing.
@@ -120,7 +123,7 @@ pub enum CopyError {
     )]
     TooMuch(CopyLimits),
     /// Neither file, directory nor link.
-    #[error("{0} is neither a file nor a directory")]
+    #[error("{} is neither a file nor a directory", one_line(.0))]
     NotCopied(PathBuf),
 }
 

@@ -109,17 +109,21 @@ impl Containers {
         let output = self.podman.run_passing(arguments, MAKE, socket).await?;
         match output.succeeded() {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.lacks(record).unwrap_or_else(|| error.into())),
+            Err(source) => Err(match self.lacks(record) {
+                Some(lacks) => SessionError::NotConnected { lacks, source },
+                None => source.into(),
+            }),
         }
     }
 
-    /// What this host lacks of a network, for a session that was to have one and failed: it was proved
-    /// without.
-    fn lacks(&self, record: &Record) -> Option<SessionError> {
+    /// What this host seems to lack of a network, for a session that was to have one and failed: podman
+    /// was proved without.
+    fn lacks(&self, record: &Record) -> Option<String> {
         match record.network {
             Network::None => None,
-            Network::Bridge => podman::unconnected(self.podman.host())
-                .map(|finding| SessionError::Unready(finding.to_string())),
+            Network::Bridge => {
+                podman::unconnected(self.podman.host()).map(|finding| finding.to_string())
+            }
         }
     }
 

@@ -126,6 +126,17 @@ pub enum SessionError {
         "podman is not ready to run a session: {0}; `axocoatl doctor` says more, `axocoatl doctor --fix` repairs"
     )]
     Unready(String),
+    /// Podman did not make a container that was to have a network, where this host seems to lack what
+    /// that takes.
+    #[error(
+        "podman did not start the session with a network, and this host may lack what that takes: {lacks}; `axocoatl doctor` says more, `axocoatl doctor --fix` repairs"
+    )]
+    NotConnected {
+        /// What files of the host say.
+        lacks: String,
+        /// What podman said.
+        source: PodmanError,
+    },
     /// It was started and did not get ready.
     #[error(
         "the container of session {id} started and its agent did not answer: {said}; `axocoatl doctor` tries a container"

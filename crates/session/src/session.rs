@@ -15,7 +15,7 @@ use crate::means::Means;
 use crate::record::Record;
 use crate::sync::{SyncOptions, Synced};
 use crate::table::Turn;
-use crate::{AgentError, SessionError, SessionTier, State, sync};
+use crate::{AgentError, SessionError, SessionTier, State, machine, sync};
 
 /// How long to wait for somebody else who moves the session, and how often to look.
 const TURN: Duration = Duration::from_secs(150);
@@ -100,7 +100,15 @@ impl Session {
     /// # Errors
     /// [`SessionError`]. What remains then is removed by [`crate::Sessions::gc`].
     pub async fn stop(&self, grace: Duration) -> Result<(), SessionError> {
-        let turn = self.turn().await?;
+        let turn = match self.turn().await {
+            // Whoever has it brings the directory back, and may be held up by the session, which is to
+            // end: so its machine goes first.
+            Err(SessionError::Busy(id)) if self.copies() => {
+                machine::remove(&self.means, &id).await?;
+                self.turn().await?
+            }
+            turn => turn?,
+        };
         self.life.stop(turn, grace).await
     }
 
@@ -138,11 +146,10 @@ impl Session {
     /// # Errors
     /// [`SessionError::NotBroughtBack`], and why it cannot be told.
     pub async fn check_brought_back(&self) -> Result<(), SessionError> {
-        let record = self.record();
-        let copied = record.tier == SessionTier::MicroVm && record.directory.is_some();
-        if !copied || record.state != State::Ready {
+        if !self.copies() {
             return Ok(());
         }
+        let record = self.record();
         let options = SyncOptions {
             delete: false,
             force: true,
@@ -162,6 +169,13 @@ impl Session {
                 unread: synced.unread,
             }),
         }
+    }
+
+    /// Whether it runs with a copy of a directory.
+    fn copies(&self) -> bool {
+        let record = self.record();
+        let copied = record.tier == SessionTier::MicroVm && record.directory.is_some();
+        copied && record.state == State::Ready
     }
 
     /// Its agent, which everything below goes through.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axo_core::{Size, one_line};
 
@@ -51,11 +52,17 @@ pub enum SyncError {
         /// What `--scratch` says, in bytes.
         scratch: u64,
     },
+    /// The session took too long over all of it, though it answered.
+    #[error(
+        "copying the directory between the session and this host took longer than {} s; copy single files with `axocoatl session cp`, or end the session with --discard",
+        .0.as_secs()
+    )]
+    Late(Duration),
     /// A copy failed.
     #[error("bringing the directory back")]
     Copy(#[from] CopyError),
     /// This host failed.
-    #[error("{} on this host", .path.display())]
+    #[error("{} on this host", one_line(.path))]
     Host {
         /// What it failed with.
         path: PathBuf,

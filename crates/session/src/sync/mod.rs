@@ -29,6 +29,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
@@ -61,6 +62,11 @@ const SLACK_BYTES: u64 = 64 << 20;
 const ENTRY_BYTES: u64 = 2048;
 /// So many it may have in any case.
 const MIN_ENTRIES: u64 = 16 << 10;
+
+/// How long a directory may take from one side to the other: so long, and longer by what its session has
+/// room for, at so many bytes a second. A hostile session can be slow for ever.
+const COPY_TIME: Duration = Duration::from_secs(600);
+const SLOWEST: u64 = 512 << 10;
 
 /// How a directory is brought back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,20 +155,24 @@ pub(crate) async fn bring(
     let (seen, top) = off_thread(move || Ok((taken_in(&top, scratch)?, top))).await?;
     let files = agent.files("/");
     let target = relative(path);
-    let mut skipped = 0;
-    for name in names(&top).map_err(at)? {
-        let to = target.join(&name);
-        // From the directory that was opened, never by its path: who can write above it may put
-        // another there meanwhile, of files that only we can read.
-        match files
-            .copy_in_from(&top, &name, &to, OURS, &mut |_: &Copied| ())
-            .await
-        {
-            Ok(copied) => skipped += copied.skipped.len(),
-            Err(CopyError::NotCopied(_)) => skipped += 1,
-            Err(error) => return Err(at(error)),
+    let copying = async {
+        let mut skipped = 0;
+        for name in names(&top)? {
+            let to = target.join(&name);
+            // From the directory that was opened, never by its path: who can write above it may put
+            // another there meanwhile, of files that only we can read.
+            match files
+                .copy_in_from(&top, &name, &to, OURS, &mut |_: &Copied| ())
+                .await
+            {
+                Ok(copied) => skipped += copied.skipped.len(),
+                Err(CopyError::NotCopied(_)) => skipped += 1,
+                Err(error) => return Err(error),
+            }
         }
-    }
+        Ok(skipped)
+    };
+    let skipped = in_time(scratch, copying).await?.map_err(at)?;
     // What a session is said to have is what is there.
     is_it(Identity::of(path).is_ok_and(|now| now == *directory))?;
     if skipped > 0 {
@@ -173,6 +183,13 @@ pub(crate) async fn bring(
     }
     seen.save(&table.seen(&record.id))?;
     Ok(())
+}
+
+/// What comes of a copy, if it is done in the time that a session with so much room is given.
+async fn in_time<T>(scratch: u64, copy: impl Future<Output = T>) -> Result<T, SyncError> {
+    let within = COPY_TIME + Duration::from_secs(scratch / SLOWEST);
+    let done = tokio::time::timeout(within, copy).await;
+    done.map_err(|_| SyncError::Late(within))
 }
 
 /// What is in a directory that has room in a session. How large its files are is asked before they are
@@ -240,15 +257,10 @@ pub(crate) async fn back(
         // With holes a file is as large as it likes.
         ..CopyLimits::default()
     };
-    let copied = agent
-        .files("/")
-        .copy_out_to(
-            &relative(&path),
-            (&stage.place, OsStr::new(TREE)),
-            limits,
-            &mut |_: &Copied| (),
-        )
-        .await?;
+    let files = agent.files("/");
+    let (from, mut silent) = (relative(&path), |_: &Copied| ());
+    let to = (&stage.place, OsStr::new(TREE));
+    let copied = in_time(scratch, files.copy_out_to(&from, to, limits, &mut silent)).await??;
     let below = |skipped: &PathBuf| skipped.strip_prefix(relative(&path)).map(Path::to_owned);
     let all_below = |paths: &[PathBuf]| paths.iter().filter_map(|path| below(path).ok()).collect();
     let skipped: Vec<PathBuf> = all_below(&copied.skipped);

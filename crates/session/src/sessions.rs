@@ -1,5 +1,7 @@
 //! The sessions of one owner: making them, finding them, and removing what is left of them.
 
+mod gc;
+
 use std::collections::HashMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -13,11 +15,13 @@ use crate::admit::{AdmittedSession, environment};
 use crate::lifecycle::Lifecycle;
 use crate::means::Means;
 use crate::record::{ImageFacts, Record};
-use crate::table::Table;
+use crate::table::{Table, Unreadable};
 use crate::{
     Refused, RefusedReason, Session, SessionError, SessionId, SessionName, SessionTier, Transport,
-    machine, sync,
+    sync,
 };
+
+pub use gc::Collected;
 
 /// What `rm` and `gc` give processes to end.
 pub(crate) const SHORT_GRACE: Duration = Duration::from_secs(2);
@@ -61,17 +65,13 @@ pub struct Damaged {
     pub error: SessionError,
 }
 
-/// What [`Sessions::gc`] removed, or would.
-#[derive(Debug, Default)]
-pub struct Collected {
-    /// Sessions that ended: their records.
-    pub records: Vec<SessionId>,
-    /// Containers and directories without a record.
-    pub strays: Vec<SessionId>,
-    /// What could not be removed, and why.
-    pub failed: Vec<(SessionId, SessionError)>,
-    /// Why podman's containers were not looked at, where podman is there and does not work.
-    pub podman: Option<SessionError>,
+impl From<Unreadable> for Damaged {
+    fn from(unreadable: Unreadable) -> Self {
+        Self {
+            id: unreadable.id,
+            error: unreadable.error,
+        }
+    }
 }
 
 impl Sessions {
@@ -232,13 +232,7 @@ impl Sessions {
     pub async fn list(&self) -> Result<(Vec<Session>, Vec<Damaged>), SessionError> {
         let (records, unreadable) = self.inner.table.all()?;
         let mut sessions = Vec::new();
-        let mut damaged: Vec<Damaged> = unreadable
-            .into_iter()
-            .map(|unreadable| Damaged {
-                id: unreadable.id,
-                error: unreadable.error,
-            })
-            .collect();
+        let mut damaged: Vec<Damaged> = unreadable.into_iter().map(Damaged::from).collect();
         for record in records {
             let id = record.id.clone();
             match self.adopt(record).await {
@@ -332,106 +326,6 @@ impl Sessions {
                 source: source.into(),
             })?;
         self.inner.table.remove(id)
-    }
-
-    /// Removes what ended sessions left: their records, and containers and directories of ours that
-    /// have no record. Nothing of another owner is touched.
-    ///
-    /// # Errors
-    /// If the table cannot be listed.
-    pub async fn gc(&self, dry_run: bool) -> Result<Collected, SessionError> {
-        let mut collected = Collected::default();
-        let (sessions, damaged) = self.list().await?;
-        let kept: Vec<SessionId> = damaged.into_iter().map(|damaged| damaged.id).collect();
-        let mut living = Vec::new();
-        for session in sessions {
-            let record = session.record();
-            match record.state.is_end() {
-                true => collected.records.push(record.id),
-                false => living.push(record.id),
-            }
-        }
-        let has_record = |id: &SessionId| {
-            living.contains(id) || kept.contains(id) || collected.records.contains(id)
-        };
-        let mut strays: Vec<SessionId> = self.inner.table.known()?;
-        if self.inner.means.has_podman() {
-            match self.containers().await {
-                Ok(containers) => strays.extend(containers),
-                // Who has sessions in machines alone may have a podman that never worked.
-                Err(error) => collected.podman = Some(error),
-            }
-        }
-        let pins = self.store()?.pins().map_err(|source| SessionError::Image {
-            reference: "pinned".to_owned(),
-            source: source.into(),
-        })?;
-        strays.extend(pins.iter().filter_map(|pin| SessionId::parse(pin).ok()));
-        strays.sort();
-        strays.dedup();
-        strays.retain(|id| !has_record(id));
-        collected.strays = strays;
-        if !dry_run {
-            collected.records = self
-                .sweep_all(collected.records, &mut collected.failed)
-                .await;
-            collected.strays = self
-                .sweep_all(collected.strays, &mut collected.failed)
-                .await;
-        }
-        Ok(collected)
-    }
-
-    /// Our sessions that podman has containers of.
-    async fn containers(&self) -> Result<Vec<SessionId>, SessionError> {
-        self.inner.means.containers().await?.sessions().await
-    }
-
-    /// Removes what is left of these, and says of which.
-    async fn sweep_all(
-        &self,
-        all: Vec<SessionId>,
-        failed: &mut Vec<(SessionId, SessionError)>,
-    ) -> Vec<SessionId> {
-        let mut removed = Vec::new();
-        for id in all {
-            match self.sweep(&id).await {
-                Ok(true) => removed.push(id),
-                Ok(false) => {}
-                Err(error) => failed.push((id, error)),
-            }
-        }
-        removed
-    }
-
-    /// Whether it was nobody's and is removed.
-    async fn sweep(&self, id: &SessionId) -> Result<bool, SessionError> {
-        let _turn = {
-            // While we have it, a new session is in the table as a whole or not at all.
-            let _names = self.inner.table.lock_names()?;
-            match self.inner.table.take_turn(id) {
-                // Somebody makes it just now, or ends it.
-                Ok(None) => return Ok(false),
-                Ok(turn) => turn,
-                // It has no directory: nobody is making it.
-                Err(_) => None,
-            }
-        };
-        // It may have been made since the table was looked at.
-        let record = self.inner.table.load(id)?;
-        if record.as_ref().is_some_and(|record| !record.state.is_end()) {
-            return Ok(false);
-        }
-        // Of one without a record it is not known what it lived in.
-        let tier = record.map(|record| record.tier);
-        if tier != Some(SessionTier::Podman) {
-            machine::remove(&self.inner.means, id).await?;
-        }
-        if tier != Some(SessionTier::MicroVm) && self.inner.means.has_podman() {
-            self.inner.means.containers().await?.remove(id).await?;
-        }
-        self.forget(id)?;
-        Ok(true)
     }
 
     fn lives(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Lifecycle>> {

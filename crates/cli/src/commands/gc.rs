@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use axocoatl_isolation::images::Store;
-use axocoatl_isolation::sessions::{Collected, SessionError, SessionId, open};
+use axocoatl_isolation::sessions::{Collected, Damaged, SessionError, SessionId, open};
 use axocoatl_isolation::{Places, Policy, Reaped, reap, reap_containers};
 use serde_json::json;
 
@@ -61,6 +61,13 @@ pub(super) async fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
     if let Some(why) = &podman {
         printer.note(&format!("podman's containers were not looked at: {why}"));
     }
+    for damaged in &sessions.damaged {
+        let why = convert::chain(&damaged.error);
+        printer.note(&format!(
+            "session {} stays, since nobody can tell what has become of it: {why}",
+            damaged.id
+        ));
+    }
     let told = |ids: &[SessionId]| -> Vec<String> { ids.iter().map(ToString::to_string).collect() };
     let (ended, strays) = (told(&sessions.records), told(&sessions.strays));
     let verb = if arguments.dry_run {
@@ -72,13 +79,14 @@ pub(super) async fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
         || {
             json!({
                 "dry_run": arguments.dry_run,
-                "removed": reaped.removed,
-                "cgroups": cgroups,
-                "machines": machines,
+                "removed": convert::paths(&reaped.removed),
+                "cgroups": convert::paths(&cgroups),
+                "machines": convert::paths(&machines),
                 "sessions": ended.iter().chain(&strays).collect::<Vec<_>>(),
                 "podman_not_looked_at": podman,
+                "damaged": sessions.damaged.iter().map(damaged).collect::<Vec<_>>(),
                 "living": reaped.living,
-                "failed": reaped.failed.iter().map(|(path, why)| json!({"path": path, "error": why})).collect::<Vec<_>>(),
+                "failed": reaped.failed.iter().map(|(path, why)| json!({"path": convert::path(path), "error": why})).collect::<Vec<_>>(),
             })
         },
         || {
@@ -104,11 +112,17 @@ pub(super) async fn run(arguments: &args::Gc, printer: &Printer) -> Exit {
             text
         },
     );
-    if reaped.failed.is_empty() {
-        Exit::Success
-    } else {
+    if !reaped.failed.is_empty() {
         Exit::Failed
+    } else if podman.is_some() || !sessions.damaged.is_empty() {
+        Exit::Unwell
+    } else {
+        Exit::Success
     }
+}
+
+fn damaged(damaged: &Damaged) -> serde_json::Value {
+    json!({ "id": damaged.id.as_str(), "error": convert::chain(&damaged.error) })
 }
 
 /// What machines are made of and nobody uses any more: disks of images that are gone, what was
@@ -123,9 +137,8 @@ fn machines(places: &Places, dry_run: bool) -> Result<Vec<PathBuf>, String> {
             .map(|image| image.digest.trim_start_matches("sha256:").to_owned())
             .collect(),
     };
-    let removed =
-        axocoatl_isolation::machines::gc(&places.data, &|digest| images.contains(digest), dry_run);
-    match removed {
+    let keep = |digest: &str| images.contains(digest);
+    match axocoatl_isolation::machines::gc(&places.data, &places.data, &keep, dry_run) {
         Ok(garbage) => Ok(garbage.into_iter().map(|one| one.path).collect()),
         Err(error) => Err(convert::chain(&error)),
     }

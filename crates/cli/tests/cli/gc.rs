@@ -80,7 +80,6 @@ fn nothing_to_remove_is_a_success() {
     assert!(entries(&home.tmp()).is_empty(), "nothing is made");
 }
 
-/// A process may die between making its directory and locking it.
 #[test]
 fn a_podman_that_does_not_work_keeps_nothing_else_from_being_removed() {
     let home = Home::new();
@@ -90,19 +89,37 @@ fn a_podman_that_does_not_work_keeps_nothing_else_from_being_removed() {
     let sessions = home.path().join("data/sessions");
     std::fs::create_dir_all(&sessions).unwrap();
     set_mode(&sessions, 0o700);
+    // Nobody knows whether containers of these are there.
+    let strays = ["0123456789ab", "ba9876543210"].map(|id| sessions.join(id));
+    for stray in &strays {
+        std::fs::create_dir_all(stray).unwrap();
+        set_mode(stray, 0o700);
+    }
     let programs = home.tmp().join("programs");
-    let podman = programs.join("podman");
-    write(&podman, b"#!/bin/sh\necho 'Error: broken' >&2\nexit 125\n");
+    let (podman, asked) = (programs.join("podman"), home.tmp().join("asked"));
+    let script = format!(
+        "#!/bin/sh\necho $1 >>{}\necho 'Error: broken' >&2\nexit 125\n",
+        asked.display()
+    );
+    write(&podman, script.as_bytes());
     set_mode(&podman, 0o755);
-    let mut gc = home.command(&["gc", "--json"]);
-    gc.env("PATH", &programs);
-    let done = Running::start(gc, b"").end().succeeds();
+    let gc = |arguments: &[&str]| {
+        let mut gc = home.command(arguments);
+        gc.env("PATH", &programs);
+        Running::start(gc, b"").end()
+    };
+    let would = gc(&["gc", "--dry-run", "--json"]).exits(1, &["were not looked at"]);
+    assert_eq!(would.json()["sessions"], serde_json::json!([]));
+    let done = gc(&["gc", "--json"]).exits(1, &["were not looked at"]);
     let why = done.json()["podman_not_looked_at"].clone();
     assert!(why.as_str().unwrap().contains("podman"), "{why}");
-    assert!(done.err().contains("were not looked at"), "{done}");
     assert!(!left.exists());
+    assert!(strays.iter().all(|stray| stray.exists()));
+    let asked = std::fs::read_to_string(asked).unwrap();
+    assert_eq!(asked, "--version\n--version\n", "once each time");
 }
 
+/// A process may die between making its directory and locking it.
 #[test]
 fn a_dry_run_changes_nothing_even_where_there_is_no_lock() {
     let home = Home::new();

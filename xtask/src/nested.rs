@@ -74,12 +74,14 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         host,
         program: &guest.conformance,
         arguments: ["--subject", "oci"].map(str::to_owned).into(),
+        saves: None,
     });
     let machine_tests = machine_tests.iter().map(|(which, program)| Job {
         name: format!("tests of tier microvm, {which}"),
         host: &HOST_OF_MACHINES,
         program,
         arguments: one_by_one.to_vec(),
+        saves: None,
     });
     let (name, host) = ORDINARY_USER;
     let named = ["--exact"].into_iter().chain(SESSIONS).map(str::to_owned);
@@ -88,6 +90,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         host,
         program: &sessions,
         arguments: one_by_one.iter().cloned().chain(named).collect(),
+        saves: None,
     };
     // The longest first, so that none of them is left alone at the end.
     let jobs = [guest.microvm_cases()].into_iter().chain(machine_tests);
@@ -189,12 +192,18 @@ impl<'a> Guest<'a> {
             host: &HOST_OF_MACHINES,
             program: &self.conformance,
             arguments: MICROVM.map(str::to_owned).into(),
+            saves: Some(self.saved()),
         }
+    }
+
+    /// Where they say what they came to, as this host sees it.
+    fn saved(&self) -> PathBuf {
+        self.shared.path().join(RESULTS).join("microvm.json")
     }
 
     /// What the cases of tier microvm came to, if they were run.
     fn keep_results(&self) -> Result<()> {
-        let saved = self.shared.path().join(RESULTS).join("microvm.json");
+        let saved = self.saved();
         if saved.exists() {
             let kept = results(self.shell)?;
             std::fs::copy(&saved, &kept).with_context(|| format!("writing {}", kept.display()))?;

@@ -6,7 +6,7 @@ use std::io::Read;
 use flate2::bufread::GzDecoder;
 
 use super::modinfo::name_of_file;
-use super::modules::NEEDED;
+use super::modules::{NEEDED, Need};
 use super::{KernelError, within};
 use crate::files;
 
@@ -39,12 +39,16 @@ pub(super) fn config(elf: &[u8]) -> Option<BTreeMap<String, String>> {
     Some(text.lines().filter_map(option).collect())
 }
 
-/// Whether everything that a guest needs is built in.
-pub(super) fn check(release: &str, config: &BTreeMap<String, String>) -> Result<(), KernelError> {
+/// Whether what a guest needs is built in, as far as it is `asked` for.
+pub(super) fn check(
+    release: &str,
+    config: &BTreeMap<String, String>,
+    asked: impl Fn(&Need) -> bool,
+) -> Result<(), KernelError> {
     let has = |option: &str| config.get(option).is_some_and(|value| value == "y");
     let lacks: Vec<String> = NEEDED
         .iter()
-        .filter(|need| !has(need.option))
+        .filter(|need| asked(need) && !has(need.option))
         .map(|need| format!("{}=y", need.option))
         .collect();
     if lacks.is_empty() {
@@ -75,11 +79,18 @@ mod tests {
             .map(|need| format!("{}=y\n", need.option))
             .collect();
         let config_of = |text: &str| config(&kernel(text)).unwrap();
-        assert!(check("6", &config_of(&all)).is_ok());
+        assert!(check("6", &config_of(&all), |_| true).is_ok());
         let module = all.replace("SQUASHFS=y", "SQUASHFS=m");
-        let error = check("6", &config_of(&module)).unwrap_err().to_string();
+        let module = config_of(&module);
+        let error = check("6", &module, |_| true).unwrap_err().to_string();
         assert!(error.contains("CONFIG_SQUASHFS=y"), "{error}");
         assert!(!error.contains("CONFIG_ACPI"), "{error}");
+        // Where modules are given, what may be one is looked for among them.
+        let no_module = |need: &Need| need.module.is_none();
+        assert!(check("6", &module, no_module).is_ok());
+        let unlimited = config_of(&all.replace("CONFIG_MEMCG=y\n", ""));
+        let error = check("6", &unlimited, no_module).unwrap_err().to_string();
+        assert!(error.contains("CONFIG_MEMCG=y"), "{error}");
         assert_eq!(config(b"\x7fELF IKCFG_ST but no gzip"), None);
         assert_eq!(config(b"\x7fELF"), None);
     }

@@ -127,7 +127,8 @@ impl KernelError {
 
 /// Reads the kernel in `path`: a Debian package, a bzImage, or an ELF. For the latter two, `modules`
 /// has the modules: a directory `lib/modules/<release>`, or a Debian package. Without, everything
-/// that a guest needs must be built in, and the kernel must say so (`CONFIG_IKCONFIG`).
+/// that a guest needs must be built in, and the kernel must say so (`CONFIG_IKCONFIG`). Of one that does
+/// not say it, as Debian's, what can only be built in is taken for granted.
 pub(crate) fn read(path: &Path, modules: Option<&Path>) -> Result<Kernel, KernelError> {
     if path.is_dir() {
         let what = path.display().to_string();
@@ -141,18 +142,22 @@ pub(crate) fn read(path: &Path, modules: Option<&Path>) -> Result<Kernel, Kernel
     let what = path.display().to_string();
     let elf = bzimage::extract(&what, image)?;
     let release = elf::check_kernel(&what, &elf)?;
+    let config = builtin::config(&elf);
     let modules = match modules.or(package) {
         Some(path) if path.is_dir() => modules::gather(&release, &directory::Tree::new(path))?,
         Some(path) => modules::gather(&release, &deb::Package::new(path))?,
         None => {
-            let config = builtin::config(&elf).ok_or_else(|| KernelError::NoModules {
+            let config = config.as_ref().ok_or_else(|| KernelError::NoModules {
                 kernel: path.to_owned(),
                 release: release.clone(),
             })?;
-            builtin::check(&release, &config)?;
+            builtin::check(&release, config, |_| true)?;
             Vec::new()
         }
     };
+    if let Some(config) = &config {
+        builtin::check(&release, config, |need| need.module.is_none())?;
+    }
     Ok(Kernel {
         elf,
         release,

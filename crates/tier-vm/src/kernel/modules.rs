@@ -7,7 +7,7 @@ use super::{KernelError, Module};
 
 /// What a guest needs of its kernel: as modules, or built in. In the order of loading, in which
 /// what one depends on is put before it.
-pub(super) const NEEDED: [Need; 7] = [
+pub(super) const NEEDED: [Need; 11] = [
     // The devices of a Firecracker machine.
     Need::new("virtio_mmio", "CONFIG_VIRTIO_MMIO"),
     // The tool's image and files.
@@ -17,8 +17,14 @@ pub(super) const NEEDED: [Need; 7] = [
     Need::new("vmw_vsock_virtio_transport", "CONFIG_VIRTIO_VSOCKETS"),
     // What the tool's image is.
     Need::new("squashfs", "CONFIG_SQUASHFS"),
+    // How it is compressed ([`crate::disk`]).
+    Need::built_in("CONFIG_SQUASHFS_LZ4"),
     // What makes it writable where a tool may write.
     Need::new("overlay", "CONFIG_OVERLAY_FS"),
+    // What holds the tool to its limits.
+    Need::built_in("CONFIG_MEMCG"),
+    Need::built_in("CONFIG_CGROUP_PIDS"),
+    Need::built_in("CONFIG_CFS_BANDWIDTH"),
     // Firecracker tells a guest where its devices are by ACPI.
     Need::built_in("CONFIG_ACPI"),
 ];

@@ -235,12 +235,20 @@ fn limits_hold_and_nothing_is_left() {
     let limits = |bytes, entries| Limits {
         bytes,
         entries,
+        path_bytes: LIMITS.path_bytes,
         owners: 2,
     };
     assert!(home.pack(&limits(120_000, 2)).is_ok());
     for (limits, unit) in [
         (limits(119_999, 2), "bytes"),
         (limits(120_000, 1), "entries"),
+        (
+            Limits {
+                path_bytes: 1,
+                ..LIMITS
+            },
+            "bytes of paths",
+        ),
     ] {
         let error = home.pack(&limits).unwrap_err();
         assert!(error.to_string().contains(unit), "{error}");

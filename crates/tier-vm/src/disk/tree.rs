@@ -28,6 +28,8 @@ pub(crate) struct Limits {
     pub(crate) bytes: u64,
     /// Entries in all its directories.
     pub(crate) entries: u64,
+    /// Bytes of the paths of all entries: each is kept, twice, until the image is written.
+    pub(super) path_bytes: u64,
     /// Different owners and groups. The format has room for 65,535, and writing looks through them for
     /// every entry.
     pub(super) owners: usize,
@@ -37,6 +39,7 @@ pub(crate) struct Limits {
 pub(crate) const LIMITS: Limits = Limits {
     bytes: 16 << 30,
     entries: 2_000_000,
+    path_bytes: 256 << 20,
     owners: 4096,
 };
 
@@ -62,6 +65,7 @@ pub(super) fn pack(tree: BorrowedFd<'_>, aside: &Aside, limits: &Limits) -> Resu
         image: image().map_err(|error| written(io_error(error)))?,
         ids: HashSet::new(),
         entries: 0,
+        path_bytes: 0,
         limits,
     };
     packer.all()?;
@@ -102,6 +106,7 @@ struct Packer<'a> {
     image: FilesystemWriter<'a, 'a, 'a>,
     ids: HashSet<u32>,
     entries: u64,
+    path_bytes: u64,
     limits: &'a Limits,
 }
 
@@ -146,6 +151,10 @@ impl Packer<'_> {
         self.entries += 1;
         if self.entries > self.limits.entries {
             return Err(too_large(self.limits.entries, "entries"));
+        }
+        self.path_bytes += path.as_os_str().len() as u64;
+        if self.path_bytes > self.limits.path_bytes {
+            return Err(too_large(self.limits.path_bytes, "bytes of paths"));
         }
         let stat =
             statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| failed(path, error))?;

@@ -350,6 +350,7 @@ impl EngineBuilder {
                     .unwrap_or(DEFAULT_MACHINES)
                     .clamp(1, MAX_CONTAINERS),
                 warm: self.warm_machines,
+                reap: !self.only_looks,
             };
             add(&mut executors, Arc::new(VmExecutor::new(config)));
         }

@@ -1,7 +1,7 @@
 //! The tier as the engine sees it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use axo_core::{
     BoxFuture, Capabilities, Executor, Form, GrantKind, LimitKind, Outcome, PlacedCall, Readiness,
@@ -14,6 +14,7 @@ use tokio::sync::{Mutex as AsyncMutex, Semaphore, watch};
 use crate::begin::{Beginnings, Origin};
 use crate::call::{self, Unfinished};
 use crate::failed::{Failed, failed};
+use crate::gc;
 use crate::host::Host;
 use crate::wanted::Wanted;
 
@@ -47,6 +48,8 @@ pub struct VmConfig {
     pub concurrency: u32,
     /// Machines that are kept ready, a tool. They are no calls, and wait beside those.
     pub warm: usize,
+    /// Whether the first call removes what dead engines left. Not for one who only looks.
+    pub reap: bool,
 }
 
 /// Tier 3.
@@ -57,8 +60,11 @@ pub struct VmExecutor {
 }
 
 struct Inner {
-    host: Result<Host, Unavailable>,
+    host: Result<Arc<Host>, Unavailable>,
     data: PathBuf,
+    /// What dead engines left is removed once, by the first call.
+    reaped: Once,
+    reap: bool,
     tools: ContainedTools,
     beginnings: Beginnings,
     permits: Semaphore,
@@ -70,17 +76,21 @@ struct Inner {
 }
 
 impl VmExecutor {
-    /// A tier that works as `config` says. Looks at the host, and starts nothing that stays.
+    /// A tier that works as `config` says. Looks at the host, for which it runs a guest of a few
+    /// instructions where the tier is set up: that takes some milliseconds, and blocks for 10 s where KVM
+    /// hangs. Starts nothing that stays.
     #[must_use]
     pub fn new(config: VmConfig) -> Self {
         let (lives, executor) = watch::channel(());
         Self {
             inner: Arc::new(Inner {
-                host: Host::examine(&config.installed),
+                host: Host::examine(&config.installed).map(Arc::new),
                 tools: ContainedTools::new(config.images, config.trusted_images),
                 beginnings: Beginnings::new(&config.data, config.warm),
                 permits: Semaphore::new(config.concurrency.max(1) as usize),
                 data: config.data,
+                reaped: Once::new(),
+                reap: config.reap,
                 fillings: Fillings::default(),
                 making: AsyncMutex::default(),
                 executor,
@@ -101,9 +111,10 @@ impl Inner {
     /// Reads as the way of a call on this tier.
     async fn run(self: &Arc<Self>, call: PlacedCall) -> Result<Outcome, Failed> {
         let host = self.host()?;
+        // For the tool's disks, too, which may take long to make.
+        let _permit = self.permits.acquire().await.map_err(|_| Failed::Closed)?;
         let (tool, wanted) = self.wanted(&call, host).await?;
         let launch = tool.launch(&call).map_err(Failed::Told)?;
-        let _permit = self.permits.acquire().await.map_err(|_| Failed::Closed)?;
         let mut first = Origin::Pool;
         let (run, ended) = loop {
             let (machine, origin) = self.beginnings.machine(host, &wanted, first).await?;
@@ -135,9 +146,9 @@ impl Inner {
     /// that shows it waits for a call where that is asked for.
     async fn prepare(self: &Arc<Self>, call: &PlacedCall) -> Result<(), Failed> {
         let host = self.host()?;
+        let _permit = self.permits.acquire().await.map_err(|_| Failed::Closed)?;
         let (tool, wanted) = self.wanted(call, host).await?;
         tool.launch(call).map_err(Failed::Told)?;
-        let _permit = self.permits.acquire().await.map_err(|_| Failed::Closed)?;
         let pool = &self.beginnings.pool;
         match self.beginnings.restored(host, &wanted).await {
             Some(machine) if pool.wants(&wanted.key) > 0 => {
@@ -150,10 +161,24 @@ impl Inner {
         Ok(())
     }
 
+    /// The host, made ready for a first machine. Examining it has changed nothing.
     fn host(&self) -> Result<&Host, Failed> {
-        self.host
-            .as_ref()
-            .map_err(|unavailable| Failed::Host(unavailable.clone()))
+        let host = self.host.as_ref();
+        let host = host.map_err(|unavailable| Failed::Host(unavailable.clone()))?;
+        if self.reap {
+            self.reaped.call_once(|| {
+                let (host, data) = (Arc::clone(host), self.data.clone());
+                tokio::task::spawn_blocking(move || {
+                    if let Err(error) = host.reap() {
+                        tracing::warn!(%error, "what dead runners left was not removed");
+                    }
+                    if let Err(error) = gc::abandoned(&data) {
+                        tracing::warn!(error = %axo_core::chain(&error), "what dead engines left was not removed");
+                    }
+                });
+            });
+        }
+        Ok(host)
     }
 
     async fn wanted(

@@ -29,12 +29,14 @@ pub struct Garbage {
 
 /// Removes, or with `dry_run` only finds: installations that were replaced, every initramfs but that
 /// of the installation in force, every disk whose digest `keep` does not want, every snapshot that was
-/// made with another installation or was not used for a month, and what makers that died left. Nothing
-/// that somebody has open is removed, but snapshots, which live on where they are open.
+/// made with another installation than that in `installed` or was not used for a month, and what makers
+/// that died left. Nothing that somebody has open is removed, but snapshots, which live on where they are
+/// open.
 ///
 /// # Errors
 /// The host failed, or another process changes the same for long.
 pub fn gc(
+    installed: &Path,
     data: &Path,
     keep: &dyn Fn(&str) -> bool,
     dry_run: bool,
@@ -49,7 +51,7 @@ pub fn gc(
         garbage: Vec::new(),
     };
     sweep.setups(&places)?;
-    match Artifacts::open(data) {
+    match Artifacts::open(installed) {
         Ok(artifacts) => {
             let used = initramfs::name(&initramfs::digest(&artifacts));
             sweep.directory(&places.initramfs(), &|name| name != used)?;
@@ -57,7 +59,7 @@ pub fn gc(
         }
         Err(ArtifactsError::NotSetUp { .. }) => {
             sweep.directory(&places.initramfs(), &|_| true)?;
-            sweep.snapshots(&places, "")?;
+            sweep.directory(&places.snapshots(), &|_| true)?;
         }
         // Nobody can tell what is used.
         Err(error) => {
@@ -68,6 +70,28 @@ pub fn gc(
     }
     sweep.disks(&places, keep)?;
     Ok(sweep.garbage)
+}
+
+/// Removes what makers that died left, at the beginning of an engine's life. Whoever changes these files
+/// just now does that as well.
+pub(crate) fn abandoned(data: &Path) -> Result<(), LockError> {
+    let places = Places::of(data);
+    if !places.root().exists() {
+        return Ok(());
+    }
+    let changing = "changing tier microvm's files";
+    let _changing = match lock::wait(&places.lock(), changing, Duration::ZERO) {
+        Err(LockError::Busy { .. }) => return Ok(()),
+        locked => locked?,
+    };
+    let mut sweep = Sweep {
+        dry_run: false,
+        garbage: Vec::new(),
+    };
+    for directory in [places.initramfs(), places.disks(), places.snapshots()] {
+        sweep.directory(&directory, &|_| false)?;
+    }
+    Ok(())
 }
 
 /// Removes installations that were replaced, for whoever replaced one.

@@ -1,12 +1,13 @@
 //! What machines are made with on this host, found once.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use axo_core::EffectiveLimits;
 use axo_tier_oci::CgroupDriver;
-use axo_tier_oci::supervise::{CgroupHost, LeftBehind, Unavailable};
+use axo_tier_oci::supervise::{CgroupHost, LeftBehind, Unavailable, reap_of};
 use tokio::sync::RwLock;
 
 use crate::artifacts::Artifacts;
@@ -44,6 +45,11 @@ impl Host {
             enabled: OnceLock::new(),
             endings: Arc::default(),
         })
+    }
+
+    /// Removes the cgroups of machines whose runners were killed with their engine.
+    pub(crate) fn reap(&self) -> io::Result<()> {
+        reap_of(&self.cgroups).map(drop)
     }
 
     /// What the machine `id` has, with a cgroup of its own that holds it to these limits.

@@ -8,7 +8,8 @@ mod users;
 
 pub use cgroups::{CgroupDriver, CgroupHost, PREFIX};
 pub(crate) use limits::{v2_limits, v2_settings};
-pub(crate) use reap::{reap, reap_of, reap_sandbox};
+pub use reap::reap_of;
+pub(crate) use reap::{reap, reap_sandbox};
 pub(crate) use users::UserHost;
 
 use axo_core::Readiness;

@@ -24,7 +24,7 @@ pub(crate) fn reap(dry_run: bool) -> io::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// If a directory that may hold some cannot be listed.
-pub(crate) fn reap_of(host: &CgroupHost) -> io::Result<Vec<PathBuf>> {
+pub fn reap_of(host: &CgroupHost) -> io::Result<Vec<PathBuf>> {
     // A call waits for this, and what dies just now the next reaper finds.
     reap_in(&host.parents(), false, Duration::ZERO)
 }

@@ -34,16 +34,20 @@ fn only_what_nobody_wants_or_uses_is_removed() {
     let initramfs = places.initramfs().join("old.cpio");
     fs::write(&initramfs, "old").unwrap();
 
+    let stored = places.snapshots().join("of-no-installation");
+    fs::create_dir_all(&stored).unwrap();
+    fs::write(stored.join("digests.json"), "{}").unwrap();
+
     let keep = |digest: &str| digest.starts_with('b');
     let collect = |dry_run| {
-        let garbage = gc(data.path(), &keep, dry_run).unwrap();
+        let garbage = gc(data.path(), data.path(), &keep, dry_run).unwrap();
         garbage
             .into_iter()
             .map(|garbage| garbage.path)
             .collect::<Vec<_>>()
     };
     let c = places.disks().join(disk::name(&"c".repeat(64)));
-    let expected = [initramfs.clone(), dead.clone(), c.clone()];
+    let expected = [initramfs, stored, dead, c.clone()];
     assert_eq!(collect(true), expected);
     assert!(expected.iter().all(|path| path.exists()));
     assert_eq!(collect(false), expected);
@@ -105,9 +109,40 @@ fn what_something_takes_is_what_the_disk_gives_for_it() {
 }
 
 #[test]
+fn an_engine_that_begins_removes_what_dead_ones_were_making_and_nothing_else() {
+    let data = tempfile::tempdir().unwrap();
+    abandoned(data.path()).unwrap();
+    assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0);
+    let places = Places::of(data.path());
+    let disk = disk(data.path(), 'a').metadata().unwrap();
+    let old = SystemTime::now() - MAKING * 2;
+    let left = [
+        places.snapshots().join(".new-dead"),
+        places.disks().join(".new-dead"),
+    ];
+    for path in &left {
+        fs::create_dir_all(path).unwrap();
+        File::open(path).unwrap().set_modified(old).unwrap();
+    }
+    let living = Aside::file(&places.disks()).unwrap();
+    living.file_of().set_modified(old).unwrap();
+    // Somebody else does it.
+    let lock = lock::wait(&places.lock(), "testing", Duration::ZERO).unwrap();
+    abandoned(data.path()).unwrap();
+    assert!(left.iter().all(|path| path.exists()));
+    drop(lock);
+    abandoned(data.path()).unwrap();
+    assert!(!left.iter().any(|path| path.exists()));
+    assert!(living.path().exists());
+    let kept = fs::metadata(places.disks().join(disk::name(&"a".repeat(64)))).unwrap();
+    assert_eq!(kept.ino(), disk.ino());
+}
+
+#[test]
 fn nothing_is_there_to_remove_where_nothing_is() {
     let data = tempfile::tempdir().unwrap();
-    assert_eq!(gc(data.path(), &|_| false, false).unwrap(), []);
+    let garbage = gc(data.path(), data.path(), &|_| false, false).unwrap();
+    assert_eq!(garbage, []);
     assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0);
 }
 
@@ -127,7 +162,7 @@ fn whoever_wants_a_disk_gets_it_whatever_is_removed() {
             })
             .collect();
         while users.iter().any(|user| !user.is_finished()) {
-            gc(data.path(), &|_| false, false).unwrap();
+            gc(data.path(), data.path(), &|_| false, false).unwrap();
         }
     });
 }

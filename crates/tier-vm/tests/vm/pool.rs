@@ -58,6 +58,7 @@ impl Site {
             trusted_images: Vec::new(),
             concurrency: 2,
             warm: 1,
+            reap: false,
         });
         let name = ToolName::parse("probe").unwrap();
         let run = Run::Bundle(bundle.canonicalize().unwrap());
@@ -204,10 +205,15 @@ async fn what_waits_ends_with_its_executor() {
         assert!(Instant::now() < deadline, "{left:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // While the pool is being filled, which begins with a machine that boots.
+    // While the pool is being filled: with a clone of the machine that was just stored.
     let site = Site::new();
     let prepared = site.executor.prepare(&site.placed(Value::Null)).await;
     prepared.unwrap_or_else(|e| panic!("{}", axo_core::chain(&e)));
+    let deadline = Instant::now() + LONG;
+    while machines().is_empty() {
+        assert!(Instant::now() < deadline, "nothing is made");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     drop(site);
     let deadline = Instant::now() + LONG;
     while !machines().is_empty() {

@@ -89,7 +89,7 @@ async fn installing_again_replaces_and_what_is_used_stays() {
     first.verify().unwrap();
     let gone = [first.kernel.clone(), second.kernel.clone()];
     drop((first, second));
-    crate::gc::gc(&home.data(), &|_| true, false).unwrap();
+    crate::gc::gc(&home.data(), &home.data(), &|_| true, false).unwrap();
     assert!(!gone.iter().any(|path| path.exists()));
     third.verify().unwrap();
 }

@@ -8,7 +8,7 @@ use crate::begin::COMMAND_LINE;
 use crate::{digest, initramfs};
 
 /// Changed when what was stored before is of no use any more for a reason that does not show below.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// Digits of the digest that are told, each 4 bits.
 const DIGITS: usize = 16;
 
@@ -45,6 +45,10 @@ fn processor() -> String {
             .next()
             .is_some_and(|key| kept.contains(&key.trim()))
     });
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    lines.chain([kernel.trim()]).collect::<Vec<_>>().join("\n")
+    // A distribution builds a kernel again under the same release; its version says when.
+    let kernel = ["osrelease", "version"]
+        .map(|name| std::fs::read_to_string(format!("/proc/sys/kernel/{name}")))
+        .map(Result::unwrap_or_default);
+    let kernel = kernel.iter().map(|text| text.trim());
+    lines.chain(kernel).collect::<Vec<_>>().join("\n")
 }

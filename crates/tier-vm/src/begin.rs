@@ -17,10 +17,11 @@ use axo_guest_proto::{PrepareTool, Request};
 use axo_tier_oci::supervise::{PREFIX, Pool};
 
 use crate::agent::{ANSWER, Operation};
-use crate::api::ApiError;
 use crate::failed::Failed;
 use crate::host::Host;
-use crate::machine::{Machine, MachineConfig, MachineError, SnapshotFiles, SnapshotTarget};
+use crate::machine::{
+    Machine, MachineConfig, MachineError, RESTORING, SnapshotFiles, SnapshotTarget,
+};
 use crate::renew::renew;
 use crate::snapshots::Snapshots;
 use crate::wanted::Wanted;
@@ -99,7 +100,7 @@ impl Beginnings {
     /// A clone of the stored machine, if there is one. Whatever fails, the machine boots: it is slower
     /// without, and not impossible.
     pub(crate) async fn restored(&self, host: &Host, wanted: &Wanted) -> Option<Machine> {
-        let kept = self.kept(wanted).await?;
+        let kept = self.stored(wanted).await?;
         match self.clone_of(host, wanted, &kept).await {
             Ok(machine) => Some(machine),
             Err(error) => {
@@ -116,12 +117,12 @@ impl Beginnings {
         host: &Host,
         wanted: &Wanted,
     ) -> Result<Machine, Failed> {
-        let kept = match self.kept(wanted).await {
+        let kept = match self.stored(wanted).await {
             Some(kept) => kept,
             None => {
                 self.store(host, wanted).await?;
                 let gone = "it was removed at once";
-                let kept = self.kept(wanted).await;
+                let kept = self.stored(wanted).await;
                 kept.ok_or(gone)
                     .map_err(Failed::files("finding a machine that was stored"))?
             }
@@ -129,13 +130,14 @@ impl Beginnings {
         self.clone_of(host, wanted, &kept).await
     }
 
-    async fn kept(&self, wanted: &Wanted) -> Option<SnapshotFiles> {
+    async fn stored(&self, wanted: &Wanted) -> Option<SnapshotFiles> {
         let (snapshots, key) = (self.snapshots.clone(), Arc::clone(&wanted.key.made_of));
         let found = tokio::task::spawn_blocking(move || snapshots.find(&key)).await;
         found.ok().flatten()
     }
 
-    /// What Firecracker refuses to restore is removed.
+    /// A stored machine that cannot be restored, or does not answer then, is removed: a later call stores
+    /// another. What only happened to this clone, as a user or a cgroup that was not had, is not its fault.
     async fn clone_of(
         &self,
         host: &Host,
@@ -144,9 +146,9 @@ impl Beginnings {
     ) -> Result<Machine, Failed> {
         let restored = Machine::restore(config(host, wanted, false)?, kept).await;
         let machine = restored.inspect_err(|error| {
-            if let MachineError::Api {
-                source: ApiError::Refused { .. },
-                ..
+            if let MachineError::Api { .. }
+            | MachineError::Ended {
+                doing: RESTORING, ..
             } = error
             {
                 self.forget(wanted);
@@ -155,6 +157,7 @@ impl Beginnings {
         match renew(&machine, ANSWER).await {
             Ok(()) => Ok(machine),
             Err(failed) => {
+                self.forget(wanted);
                 let _ = machine.end().await;
                 Err(failed)
             }
@@ -178,7 +181,7 @@ impl Beginnings {
         machine.snapshot().await?;
         tokio::task::spawn_blocking(move || snapshots.keep(&key, staged))
             .await
-            .map_err(Failed::ours)?
+            .map_err(Failed::files("keeping a snapshot"))?
             .map_err(Failed::files("keeping a snapshot"))
     }
 

@@ -113,6 +113,17 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), File
         .map_err(FileError::at("writing", path))
 }
 
+/// What tells a file from every other that has or had its name: it was not written since, nor made anew.
+pub(crate) fn identity(file: &File) -> io::Result<String> {
+    let of = file.metadata()?;
+    Ok(format!(
+        "{}-{}.{:09}",
+        of.ino(),
+        of.ctime(),
+        of.ctime_nsec()
+    ))
+}
+
 /// Makes sure that the names in a directory outlive a power cut.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), FileError> {
     File::open(path)

@@ -156,7 +156,7 @@ impl SessionMachines {
             Ok((disk, initramfs.file))
         })
         .await
-        .map_err(Failed::ours)?
+        .map_err(Failed::files("making the machine's disks"))?
     }
 }
 

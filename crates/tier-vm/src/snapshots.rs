@@ -3,14 +3,15 @@
 //! ```text
 //! DATA/microvm/snapshots/KEY/memory       the guest's memory, mapped privately by every clone
 //!                           /state        the VMM's state
-//!                           /digests.json SHA-256 of the state, size of both
+//!                           /digests.json SHA-256 of the state, size of both, identity of the memory
 //! ```
 //!
 //! The key is a digest of everything that makes a snapshot valid ([`crate::wanted`]), so a stale one
-//! is never found; what it begins with is that of the installation and the host ([`crate::basis`]). They hold no secret of a call, for none has begun; but who could change one would
-//! be every later call's guest, so they are ours alone, and looked at before they are used.
+//! is never found; what it begins with is that of the installation and the host ([`crate::basis`]). They
+//! hold no secret of a call, for none has begun; but who could change one would be every later call's
+//! guest, so they are ours alone, and looked at before they are used.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -23,12 +24,15 @@ use serde::{Deserialize, Serialize};
 use crate::digest;
 use crate::files::{self, Aside, FileError};
 use crate::machine::{MEMORY, STATE, SnapshotFiles};
-use crate::places::Places;
+use crate::places::{ASIDE, Places};
 
 /// Largest state that is read, in bytes. Firecracker's are some 20 KiB.
 const MAX_STATE: u64 = 16 << 20;
 /// How long a snapshot is kept that no call uses.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Machines that are stored, at most: each takes what its guest had written, some hundred MiB. Another
+/// takes the place of that which was used least recently.
+const MAX_STORED: usize = 64;
 const DIGESTS: &str = "digests.json";
 
 /// Where snapshots are.
@@ -42,6 +46,19 @@ struct Digests {
     state: String,
     state_bytes: u64,
     memory_bytes: u64,
+    /// [`files::identity`]: reading all of it for every clone would take longer than a boot.
+    memory: String,
+}
+
+impl Digests {
+    fn of(stored: &SnapshotFiles) -> io::Result<Self> {
+        Ok(Self {
+            state: digest_of(&stored.state)?,
+            state_bytes: stored.state.metadata()?.len(),
+            memory_bytes: stored.memory.metadata()?.len(),
+            memory: files::identity(&stored.memory)?,
+        })
+    }
 }
 
 impl Snapshots {
@@ -88,26 +105,37 @@ impl Snapshots {
             dig_holes(&File::options().read(true).write(true).open(file)?)?;
             File::open(file)?.sync_all()?;
         }
-        let digests = Digests {
-            state: digest_of(&state)?,
-            state_bytes: std::fs::metadata(&state)?.len(),
-            memory_bytes: std::fs::metadata(&memory)?.len(),
-        };
+        let digests = Digests::of(&SnapshotFiles::open(staged.path())?)?;
         std::fs::write(staged.path().join(DIGESTS), serde_json::to_vec(&digests)?)?;
         let place = self.directory.join(key);
         match staged.place(&place) {
             // Somebody was quicker.
-            Err(_) if place.is_dir() => Ok(()),
-            placed => placed.map_err(io::Error::other),
+            Err(_) if place.is_dir() => return Ok(()),
+            placed => placed.map_err(io::Error::other)?,
         }
+        self.make_room()
+    }
+
+    /// Removes the least recently used of too many.
+    fn make_room(&self) -> io::Result<()> {
+        let names = files::names(&self.directory).map_err(io::Error::other)?;
+        let mut stored: Vec<_> = names
+            .iter()
+            .filter_map(|name| name.to_str().filter(|name| !name.starts_with(ASIDE)))
+            .map(|key| (used(&self.directory.join(key)).ok(), key))
+            .collect();
+        stored.sort();
+        for (_, key) in &stored[..stored.len().saturating_sub(MAX_STORED)] {
+            self.forget(key);
+        }
+        Ok(())
     }
 }
 
 /// Whether the snapshot in `place` is of no use: it was not used for a month, for nobody asks when its
 /// tool goes, or is what is left of one whose removal was cut short.
 pub(crate) fn is_forgotten(place: &Path) -> bool {
-    let used = std::fs::metadata(place.join(DIGESTS)).and_then(|metadata| metadata.modified());
-    match used {
+    match used(place) {
         Err(e) => e.kind() == io::ErrorKind::NotFound,
         Ok(used) => SystemTime::now()
             .duration_since(used)
@@ -115,25 +143,27 @@ pub(crate) fn is_forgotten(place: &Path) -> bool {
     }
 }
 
+/// When it was used last.
+fn used(place: &Path) -> io::Result<SystemTime> {
+    std::fs::metadata(place.join(DIGESTS)).and_then(|metadata| metadata.modified())
+}
+
 fn open(place: &Path) -> io::Result<SnapshotFiles> {
     let us = rustix::process::geteuid().as_raw();
-    let ours = |path: &Path, others: u32| -> io::Result<()> {
-        let metadata = std::fs::symlink_metadata(path)?;
-        let safe = metadata.uid() == us && metadata.mode() & others == 0 && !metadata.is_symlink();
-        safe.then_some(())
-            .ok_or_else(|| io::Error::other(format!("{} could be another user's", path.display())))
+    let ours = |metadata: &Metadata, others: u32| match metadata.uid() == us
+        && metadata.mode() & others == 0
+        && !metadata.is_symlink()
+    {
+        true => Ok(()),
+        false => Err(io::Error::other("it could be another user's")),
     };
-    ours(place, 0o077)?;
-    let (memory, state) = (place.join(MEMORY), place.join(STATE));
-    ours(&memory, 0o022)?;
-    ours(&state, 0o022)?;
+    ours(&std::fs::symlink_metadata(place)?, 0o077)?;
+    // What is looked at is what is used.
+    let stored = SnapshotFiles::open(place)?;
+    ours(&stored.memory.metadata()?, 0o022)?;
+    ours(&stored.state.metadata()?, 0o022)?;
     let told: Digests = serde_json::from_slice(&std::fs::read(place.join(DIGESTS))?)?;
-    let found = Digests {
-        state: digest_of(&state)?,
-        state_bytes: std::fs::metadata(&state)?.len(),
-        memory_bytes: std::fs::metadata(&memory)?.len(),
-    };
-    if told != found {
+    if told != Digests::of(&stored)? {
         return Err(io::Error::other("it is not what was made"));
     }
     // When it was used last decides when it goes.
@@ -141,7 +171,7 @@ fn open(place: &Path) -> io::Result<SnapshotFiles> {
         .append(true)
         .open(place.join(DIGESTS))
         .and_then(|file| file.set_modified(SystemTime::now()));
-    SnapshotFiles::open(place)
+    Ok(stored)
 }
 
 /// Gives back the room of what is zero: most of a guest's memory.
@@ -167,13 +197,14 @@ fn dig_holes(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-fn digest_of(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
-    if file.metadata()?.len() > MAX_STATE {
+fn digest_of(file: &File) -> io::Result<String> {
+    let length = file.metadata()?.len();
+    if length > MAX_STATE {
         return Err(io::Error::other("a machine's state is larger than any is"));
     }
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(file, MAX_STATE), &mut bytes)?;
+    // By its place: the file's own is its reader's.
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, 0)?;
     Ok(digest::of(&bytes))
 }
 
@@ -208,12 +239,35 @@ mod tests {
     }
 
     #[test]
+    fn of_too_many_the_least_recently_used_goes() {
+        let home = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::beneath(home.path());
+        let begin = SystemTime::now() - Duration::from_secs(1000);
+        for number in 0..MAX_STORED as u64 {
+            let digests = made(&snapshots, &format!("k{number}")).join(DIGESTS);
+            let file = File::options().append(true).open(digests).unwrap();
+            file.set_modified(begin + Duration::from_secs(number))
+                .unwrap();
+        }
+        assert!(snapshots.find("k0").is_some());
+        made(&snapshots, "another");
+        let is_there = |key: &str| snapshots.directory.join(key).exists();
+        assert!(is_there("another") && is_there("k0") && is_there("k2"));
+        assert!(!is_there("k1"));
+    }
+
+    #[test]
     fn what_is_damaged_or_anybodys_is_not_used_and_removed() {
         let home = tempfile::tempdir().unwrap();
         let snapshots = Snapshots::beneath(home.path());
-        let damages: [&dyn Fn(&Path); 6] = [
+        let damages: [&dyn Fn(&Path); 7] = [
             &|place| std::fs::write(place.join(STATE), "statE").unwrap(),
             &|place| std::fs::write(place.join(MEMORY), "less").unwrap(),
+            &|place| {
+                // Longer than the kernel's clock of files needs for a step.
+                std::thread::sleep(Duration::from_millis(20));
+                std::fs::write(place.join(MEMORY), "memorY").unwrap();
+            },
             &|place| std::fs::remove_file(place.join(MEMORY)).unwrap(),
             &|place| std::fs::write(place.join(DIGESTS), "{}").unwrap(),
             &|place| std::fs::set_permissions(place, Permissions::from_mode(0o755)).unwrap(),

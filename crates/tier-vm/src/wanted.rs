@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::artifacts::Artifacts;
 use crate::failed::Failed;
 use crate::sizes::MachineSize;
-use crate::{basis, digest, disk};
+use crate::{basis, digest, disk, files};
 
 /// The container inside a machine: there is one.
 const CONTAINER: &str = "axocoatl-tool";
@@ -73,7 +73,7 @@ impl Wanted {
             })
         })
         .await
-        .map_err(Failed::ours)?
+        .map_err(Failed::files("making the machine's disks"))?
     }
 }
 
@@ -90,7 +90,10 @@ fn disks(data: &Path, tool: &ContainedTool) -> Result<(Vec<String>, Vec<File>), 
             None => disk::disk_of_changing(data, tree),
         };
         let (digest, disk) = disk?;
-        made.0.push(digest);
+        // A machine that is stored has this very file mounted. Another that was made of the same tree need
+        // not have everything in the same place.
+        let file = files::identity(&disk).map_err(Failed::files("looking at a disk"))?;
+        made.0.push(format!("{digest} {file}"));
         made.1.push(disk);
     }
     Ok(made)

@@ -72,7 +72,7 @@ fn the_python_tool_reads_100_000_rows_in_a_machine_that_boots_and_in_a_stored_on
         }
         assert!(is_stored());
         statistics().await;
-        // One that cannot be restored is removed, and the call boots.
+        // It is what the call began with: one that is of no use is removed.
         assert!(is_stored());
     });
 }

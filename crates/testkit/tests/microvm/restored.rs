@@ -1,6 +1,8 @@
 //! Threat 34: calls that begin with clones of one stored machine.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axo_core::chain;
@@ -70,7 +72,63 @@ fn clones_of_a_stored_machine_differ_in_what_must_be_new_and_have_the_right_time
         assert!(all.iter().all(|text| text.len() >= 32), "{key}: {all:?}");
     }
     // A snapshot that is of no use is removed.
+    assert_eq!(stored(&site), 1);
+}
+
+/// Machines that are stored.
+fn stored(site: &Site) -> usize {
     let kept = machines::kept(&data(site.path())).unwrap();
-    let snapshots = kept.iter().find(|files| files.what == "snapshots").unwrap();
-    assert_eq!(snapshots.count, 1);
+    let snapshots = kept.iter().find(|files| files.what == "snapshots");
+    snapshots.map_or(0, |files| files.count)
+}
+
+/// As a snapshot tells its memory from others.
+fn identity(file: &File) -> String {
+    let of = file.metadata().unwrap();
+    format!("{}-{}.{:09}", of.ino(), of.ctime(), of.ctime_nsec())
+}
+
+/// It is restored, and is no machine then.
+#[test]
+fn a_stored_machine_with_another_memory_is_removed_and_costs_no_call() {
+    let site = Site::new();
+    let engine = site.engine();
+    block_on(async {
+        let store = async || {
+            if let Err(error) = engine.check(&tool()).await {
+                panic!("{}", chain(&error));
+            }
+            assert_eq!(stored(&site), 1);
+        };
+        store().await;
+        let directory = data(site.path()).join("microvm/snapshots");
+        let mut places = std::fs::read_dir(&directory)
+            .unwrap()
+            .map(|e| e.unwrap().path());
+        let memory = places.find_map(|place| {
+            let file = place.join("memory");
+            file.is_file().then_some(file)
+        });
+        let path = memory.unwrap();
+        let memory = File::options().write(true).open(&path).unwrap();
+        let before = identity(&memory);
+        let size = memory.metadata().unwrap().len();
+        memory.set_len(0).unwrap();
+        memory.set_len(size).unwrap();
+        // As if it had been damaged where nobody sees it.
+        let digests = path.with_file_name("digests.json");
+        let told = std::fs::read_to_string(&digests).unwrap();
+        assert!(told.contains(&before), "{told} has no {before}");
+        std::fs::write(&digests, told.replace(&before, &identity(&memory))).unwrap();
+        let before = now();
+        let booted = ask(&engine, None).await;
+        let made = number(&booted, "made");
+        assert!(made >= before - WRONG, "made at {made}, called at {before}");
+        assert_eq!(stored(&site), 0, "it is found again by the next call");
+        store().await;
+        let stored_at = now();
+        let made = number(&ask(&engine, None).await, "made");
+        assert!(made <= stored_at, "made at {made}, stored at {stored_at}");
+        assert_eq!(stored(&site), 1);
+    });
 }

@@ -9,7 +9,7 @@ mod types;
 
 pub(crate) use client::{Api, answered};
 pub use fault::ApiError;
-pub use types::{
-    ActionType, BackendType, BootSource, Drive, InstanceAction, MachineSize, MemoryBackend,
-    SnapshotCreate, SnapshotLoad, SnapshotType, VmState, VmUpdate, Vsock,
+pub(crate) use types::{
+    BackendType, BootSource, Drive, MachineSize, MemoryBackend, SnapshotCreate, SnapshotLoad,
+    SnapshotType, Vsock,
 };

@@ -4,119 +4,117 @@ use serde::{Deserialize, Serialize};
 
 /// `PUT /machine-config`.
 #[derive(Clone, Debug, Serialize)]
-pub struct MachineSize {
+pub(crate) struct MachineSize {
     /// Virtual processors, 1 to 32.
-    pub vcpu_count: u8,
+    pub(crate) vcpu_count: u8,
     /// Memory, in MiB.
-    pub mem_size_mib: u32,
+    pub(crate) mem_size_mib: u32,
     /// Whether the guest sees hardware threads: what one of them does shows in the other.
-    pub smt: bool,
+    pub(crate) smt: bool,
 }
 
 /// `PUT /boot-source`.
 #[derive(Clone, Debug, Serialize)]
-pub struct BootSource {
+pub(crate) struct BootSource {
     /// An ELF kernel, by its path in the jail.
-    pub kernel_image_path: String,
+    pub(crate) kernel_image_path: String,
     /// The initramfs, by its path in the jail.
-    pub initrd_path: String,
+    pub(crate) initrd_path: String,
     /// The kernel's command line.
-    pub boot_args: String,
+    pub(crate) boot_args: String,
 }
 
 /// `PUT /drives/{drive_id}`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Drive {
+pub(crate) struct Drive {
     /// Its name.
-    pub drive_id: String,
+    pub(crate) drive_id: String,
     /// Its file in the jail.
-    pub path_on_host: String,
+    pub(crate) path_on_host: String,
     /// Whether the kernel is told to boot from it.
-    pub is_root_device: bool,
+    pub(crate) is_root_device: bool,
     /// Whether the guest may not write it.
-    pub is_read_only: bool,
+    pub(crate) is_read_only: bool,
 }
 
 /// `PUT /vsock`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Vsock {
+pub(crate) struct Vsock {
     /// The guest's address.
-    pub guest_cid: u32,
+    pub(crate) guest_cid: u32,
     /// The socket in the jail that the host connects to.
-    pub uds_path: String,
+    pub(crate) uds_path: String,
 }
 
 /// `PUT /actions`.
 #[derive(Clone, Debug, Serialize)]
-pub struct InstanceAction {
+pub(crate) struct InstanceAction {
     /// What is to be done.
-    pub action_type: ActionType,
+    pub(crate) action_type: ActionType,
 }
 
 /// What can be done to a machine.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub enum ActionType {
+pub(crate) enum ActionType {
     /// It boots.
     InstanceStart,
 }
 
 /// `PATCH /vm`.
 #[derive(Clone, Debug, Serialize)]
-pub struct VmUpdate {
+pub(crate) struct VmUpdate {
     /// What its processors do from now on.
-    pub state: VmState,
+    pub(crate) state: VmState,
 }
 
 /// What the processors of a machine do.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub enum VmState {
+pub(crate) enum VmState {
     /// Nothing.
     Paused,
-    /// They run.
-    Resumed,
 }
 
 /// `PUT /snapshot/create`.
 #[derive(Clone, Debug, Serialize)]
-pub struct SnapshotCreate {
+pub(crate) struct SnapshotCreate {
     /// What is written.
-    pub snapshot_type: SnapshotType,
+    pub(crate) snapshot_type: SnapshotType,
     /// The file in the jail that the machine's state is written to.
-    pub snapshot_path: String,
+    pub(crate) snapshot_path: String,
     /// The file in the jail that its memory is written to.
-    pub mem_file_path: String,
+    pub(crate) mem_file_path: String,
 }
 
 /// What a snapshot has.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub enum SnapshotType {
+pub(crate) enum SnapshotType {
     /// All memory.
     Full,
 }
 
 /// `PUT /snapshot/load`.
 #[derive(Clone, Debug, Serialize)]
-pub struct SnapshotLoad {
+pub(crate) struct SnapshotLoad {
     /// The file in the jail that has the machine's state.
-    pub snapshot_path: String,
+    pub(crate) snapshot_path: String,
     /// Where its memory comes from.
-    pub mem_backend: MemoryBackend,
+    pub(crate) mem_backend: MemoryBackend,
     /// Whether it runs at once.
-    pub resume_vm: bool,
+    pub(crate) resume_vm: bool,
 }
 
 /// Where the memory of a restored machine comes from.
 #[derive(Clone, Debug, Serialize)]
-pub struct MemoryBackend {
+pub(crate) struct MemoryBackend {
     /// Who reads it.
-    pub backend_type: BackendType,
+    pub(crate) backend_type: BackendType,
     /// By its path in the jail.
-    pub backend_path: String,
+    pub(crate) backend_path: String,
 }
 
 /// Who reads the memory of a restored machine.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub enum BackendType {
+pub(crate) enum BackendType {
     /// The kernel, page by page, from a file that stays as it is.
     File,
 }

@@ -34,6 +34,8 @@ const LISTEN_TIME: Duration = Duration::from_secs(30);
 const LISTEN_PAUSE: Duration = Duration::from_micros(500);
 
 const STARTING: &str = "starting Firecracker";
+/// What a stored machine is at fault for, where it fails.
+pub(crate) const RESTORING: &str = "restoring the machine";
 
 /// A file for the jail.
 struct Given<'a> {
@@ -91,12 +93,12 @@ impl Machine {
         keeping: Option<Keeping>,
     ) -> Result<Self, MachineError> {
         const BOOTING: &str = "booting the machine";
-        let mut files = vec![
+        let files = vec![
             Given::new(KERNEL, &guest.kernel),
             Given::new(INITRAMFS, &guest.initramfs),
         ];
         let disks = config.disks.len();
-        let machine = Self::start(config, &mut files, target, guest.memory_mib, keeping).await?;
+        let machine = Self::start(config, files, target, guest.memory_mib, keeping).await?;
         let api = &machine.api;
         let configured = async {
             api.size(&MachineSize {
@@ -139,11 +141,11 @@ impl Machine {
         config: MachineConfig,
         snapshot: &SnapshotFiles,
     ) -> Result<Self, MachineError> {
-        let mut files = vec![
+        let files = vec![
             Given::new(MEMORY, &snapshot.memory),
             Given::new(STATE, &snapshot.state),
         ];
-        let machine = Self::start(config, &mut files, None, 0, None).await?;
+        let machine = Self::start(config, files, None, 0, None).await?;
         let load = SnapshotLoad {
             snapshot_path: format!("/{STATE}"),
             mem_backend: MemoryBackend {
@@ -153,14 +155,14 @@ impl Machine {
             resume_vm: true,
         };
         let loaded = machine.api.load_snapshot(&load);
-        machine.asking("restoring the machine", loaded).await?;
+        machine.asking(RESTORING, loaded).await?;
         Ok(machine)
     }
 
     /// Firecracker in its jail, with these files and the disks, which has been told nothing.
     async fn start(
         config: MachineConfig,
-        files: &mut Vec<Given<'_>>,
+        mut given: Vec<Given<'_>>,
         target: Option<SnapshotTarget>,
         memory_mib: u32,
         keeping: Option<Keeping>,
@@ -183,7 +185,6 @@ impl Machine {
             cgroup,
             left_behind,
         } = config;
-        let mut given = std::mem::take(files);
         for (number, file) in disks.iter().enumerate() {
             given.push(Given::new(&disk(number), file));
         }

@@ -31,6 +31,7 @@ use tokio::sync::Mutex;
 
 use crate::api::{Api, ApiError};
 
+pub(crate) use boot::RESTORING;
 pub use config::{Guest, MachineConfig};
 pub use console::CONSOLE_KEPT_BYTES;
 pub use end::{End, How};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use axo_core::{EffectiveLimits, Size};
 use axo_tier_oci::CgroupDriver;
 use axo_tier_oci::supervise::{CgroupHost, LeftBehind, PREFIX};
+use axo_tier_vm::COMMAND_LINE;
 use axo_tier_vm::machine::{Guest, Machine, MachineConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -19,7 +20,6 @@ pub(crate) const LONG: Duration = Duration::from_secs(120);
 pub(crate) const MEMORY_MIB: u32 = 128;
 /// What Firecracker takes besides.
 const OVERHEAD_MIB: u64 = 64;
-const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=1 reboot=k panic=-1 pci=off i8042.noaux i8042.nomux i8042.dumbkbd rdinit=/init";
 
 fn artifact(name: &str) -> PathBuf {
     let directory = std::env::var_os("AXO_MICROVM").expect("AXO_MICROVM names what is installed");

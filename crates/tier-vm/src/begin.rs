@@ -17,6 +17,7 @@ use axo_guest_proto::{PrepareTool, Request};
 use axo_tier_oci::supervise::{PREFIX, Pool};
 
 use crate::agent::{ANSWER, Operation};
+use crate::api::ApiError;
 use crate::failed::Failed;
 use crate::host::Host;
 use crate::machine::{
@@ -136,8 +137,9 @@ impl Beginnings {
         found.ok().flatten()
     }
 
-    /// A stored machine that cannot be restored, or does not answer then, is removed: a later call stores
-    /// another. What only happened to this clone, as a user or a cgroup that was not had, is not its fault.
+    /// A stored machine that cannot be restored, or does not answer then, is removed: without it calls boot,
+    /// until another is stored. What only happened to this clone, as a user or a cgroup that was not had,
+    /// is not its fault.
     async fn clone_of(
         &self,
         host: &Host,
@@ -146,9 +148,12 @@ impl Beginnings {
     ) -> Result<Machine, Failed> {
         let restored = Machine::restore(config(host, wanted, false)?, kept).await;
         let machine = restored.inspect_err(|error| {
-            if let MachineError::Api { .. }
-            | MachineError::Ended {
+            if let MachineError::Ended {
                 doing: RESTORING, ..
+            }
+            | MachineError::Api {
+                source: ApiError::Refused { .. } | ApiError::Broken { .. },
+                ..
             } = error
             {
                 self.forget(wanted);
@@ -172,6 +177,7 @@ impl Beginnings {
     /// Boots such a machine, and stores it for later ones.
     pub(crate) async fn store(&self, host: &Host, wanted: &Wanted) -> Result<(), Failed> {
         let (snapshots, key) = (self.snapshots.clone(), Arc::clone(&wanted.key.made_of));
+        let disks = wanted.mounted.clone();
         let (target, staged) = snapshots
             .begin()
             .map_err(io::Error::other)
@@ -179,7 +185,7 @@ impl Beginnings {
             .map_err(Failed::files("making a place for a snapshot"))?;
         let machine = self.booted(host, wanted, Some(target)).await?;
         machine.snapshot().await?;
-        tokio::task::spawn_blocking(move || snapshots.keep(&key, staged))
+        tokio::task::spawn_blocking(move || snapshots.keep(&key, staged, &disks))
             .await
             .map_err(Failed::files("keeping a snapshot"))?
             .map_err(Failed::files("keeping a snapshot"))

@@ -3,12 +3,15 @@
 pub(crate) mod tree;
 
 use std::fs::File;
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::cache;
 use crate::digest::checked;
-use crate::files::FileError;
+use crate::files::{self, FileError};
 use crate::lock::LockError;
 use crate::places::Places;
 
@@ -75,6 +78,31 @@ pub(crate) fn disk_of_changing(
     let still = |packed: &str| still(packed, &crate::tree::digest(tree)?);
     let disk = packed(data, &digest, tree, still)?;
     Ok((digest, disk))
+}
+
+/// A disk as machines have it mounted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Mounted {
+    /// Its file's name.
+    pub(crate) name: String,
+    /// [`files::identity`].
+    identity: String,
+}
+
+impl Mounted {
+    pub(crate) fn of(digest: &str, disk: &File) -> io::Result<Self> {
+        Ok(Self {
+            name: name(checked(digest).unwrap_or(digest)),
+            identity: files::identity(disk)?,
+        })
+    }
+
+    /// Whether it is there still, and not only another of its name.
+    pub(crate) fn is_there(&self, places: &Places) -> bool {
+        File::open(places.disks().join(&self.name))
+            .and_then(|disk| files::identity(&disk))
+            .is_ok_and(|identity| identity == self.identity)
+    }
 }
 
 /// Makes the disk if it is not there; it gets its name if `check` then says so.

@@ -7,8 +7,8 @@ use axo_core::{
     BoxFuture, Capabilities, Executor, Form, GrantKind, LimitKind, Outcome, PlacedCall, Readiness,
     RunError, Tier,
 };
+use axo_tier_oci::ContainedTools;
 use axo_tier_oci::supervise::{Fillings, Unavailable};
-use axo_tier_oci::{ContainedTool, ContainedTools};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, watch};
 
 use crate::begin::{Beginnings, Origin};
@@ -111,10 +111,11 @@ impl Inner {
     /// Reads as the way of a call on this tier.
     async fn run(self: &Arc<Self>, call: PlacedCall) -> Result<Outcome, Failed> {
         let host = self.host()?;
+        let tool = self.tools.open(call.spec()).await.map_err(Failed::Told)?;
+        let launch = tool.launch(&call).map_err(Failed::Told)?;
         // For the tool's disks, too, which may take long to make.
         let _permit = self.permits.acquire().await.map_err(|_| Failed::Closed)?;
-        let (tool, wanted) = self.wanted(&call, host).await?;
-        let launch = tool.launch(&call).map_err(Failed::Told)?;
+        let wanted = Wanted::of(&call, &tool, &self.data, &host.artifacts).await?;
         let mut first = Origin::Pool;
         let (run, ended) = loop {
             let (machine, origin) = self.beginnings.machine(host, &wanted, first).await?;
@@ -146,9 +147,10 @@ impl Inner {
     /// that shows it waits for a call where that is asked for.
     async fn prepare(self: &Arc<Self>, call: &PlacedCall) -> Result<(), Failed> {
         let host = self.host()?;
-        let _permit = self.permits.acquire().await.map_err(|_| Failed::Closed)?;
-        let (tool, wanted) = self.wanted(call, host).await?;
+        let tool = self.tools.open(call.spec()).await.map_err(Failed::Told)?;
         tool.launch(call).map_err(Failed::Told)?;
+        let _permit = self.permits.acquire().await.map_err(|_| Failed::Closed)?;
+        let wanted = Wanted::of(call, &tool, &self.data, &host.artifacts).await?;
         let pool = &self.beginnings.pool;
         match self.beginnings.restored(host, &wanted).await {
             Some(machine) if pool.wants(&wanted.key) > 0 => {
@@ -179,16 +181,6 @@ impl Inner {
             });
         }
         Ok(host)
-    }
-
-    async fn wanted(
-        &self,
-        call: &PlacedCall,
-        host: &Host,
-    ) -> Result<(ContainedTool, Wanted), Failed> {
-        let tool = self.tools.open(call.spec()).await.map_err(Failed::Told)?;
-        let wanted = Wanted::of(call, &tool, &self.data, &host.artifacts).await?;
-        Ok((tool, wanted))
     }
 
     /// Makes machines for later calls, in the background, as long as the executor lives.

@@ -1,5 +1,7 @@
 //! Removing what nobody uses any more.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -28,9 +30,9 @@ pub struct Garbage {
 }
 
 /// Removes, or with `dry_run` only finds: installations that were replaced, every initramfs but that
-/// of the installation in force, every disk whose digest `keep` does not want, every snapshot that was
-/// made with another installation than that in `installed` or was not used for a month, and what makers
-/// that died left. Nothing that somebody has open is removed, but snapshots, which live on where they are
+/// of the installation in force, every snapshot that was made with another installation than that in
+/// `installed`, has lost a disk or was not used for a month, every disk whose digest `keep` does not want
+/// and no snapshot has mounted, and what makers that died left. Nothing that somebody has open is removed, but snapshots, which live on where they are
 /// open.
 ///
 /// # Errors
@@ -46,10 +48,7 @@ pub fn gc(
         return Ok(Vec::new());
     }
     let _changing = lock::wait(&places.lock(), "changing tier microvm's files", CHANGE_WAIT)?;
-    let mut sweep = Sweep {
-        dry_run,
-        garbage: Vec::new(),
-    };
+    let mut sweep = Sweep::new(dry_run);
     sweep.setups(&places)?;
     match Artifacts::open(installed) {
         Ok(artifacts) => {
@@ -84,10 +83,7 @@ pub(crate) fn abandoned(data: &Path) -> Result<(), LockError> {
         Err(LockError::Busy { .. }) => return Ok(()),
         locked => locked?,
     };
-    let mut sweep = Sweep {
-        dry_run: false,
-        garbage: Vec::new(),
-    };
+    let mut sweep = Sweep::new(false);
     for directory in [places.initramfs(), places.disks(), places.snapshots()] {
         sweep.directory(&directory, &|_| false)?;
     }
@@ -96,16 +92,25 @@ pub(crate) fn abandoned(data: &Path) -> Result<(), LockError> {
 
 /// Removes installations that were replaced, for whoever replaced one.
 pub(crate) fn replaced(places: &Places) -> Result<(), FileError> {
-    let mut sweep = Sweep {
-        dry_run: false,
-        garbage: Vec::new(),
-    };
+    let mut sweep = Sweep::new(false);
     sweep.setups(places)
 }
 
 struct Sweep {
     dry_run: bool,
     garbage: Vec<Garbage>,
+    /// Names of disks that stored machines have.
+    mounted: HashSet<String>,
+}
+
+impl Sweep {
+    fn new(dry_run: bool) -> Self {
+        Self {
+            dry_run,
+            garbage: Vec::new(),
+            mounted: HashSet::new(),
+        }
+    }
 }
 
 impl Sweep {
@@ -115,17 +120,33 @@ impl Sweep {
         self.directory(&places.setups(), &|name| Some(name.as_ref()) != current)
     }
 
-    /// Those that do not begin with `prefix`, and those that nobody wants any more.
+    /// Those that do not begin with `prefix`, that lack a disk, and that nobody wants any more.
     fn snapshots(&mut self, places: &Places, prefix: &str) -> Result<(), FileError> {
         let directory = places.snapshots();
+        let mounted = RefCell::new(HashSet::new());
         self.directory(&directory, &|name| {
-            !name.starts_with(prefix) || snapshots::is_forgotten(&directory.join(name))
-        })
+            let place = directory.join(name);
+            if !name.starts_with(prefix) || snapshots::is_forgotten(&place) {
+                return true;
+            }
+            let Some(disks) = snapshots::disks(&place, places) else {
+                return true;
+            };
+            mounted
+                .borrow_mut()
+                .extend(disks.into_iter().map(|disk| disk.name));
+            false
+        })?;
+        self.mounted = mounted.into_inner();
+        Ok(())
     }
 
+    /// After [`Self::snapshots`]: those that nothing has.
     fn disks(&mut self, places: &Places, keep: &dyn Fn(&str) -> bool) -> Result<(), FileError> {
+        let mounted = std::mem::take(&mut self.mounted);
         self.directory(&places.disks(), &|name| {
-            !name.strip_suffix(disk::ENDING).is_some_and(keep)
+            let is_kept = name.strip_suffix(disk::ENDING).is_some_and(keep);
+            !is_kept && !mounted.contains(name)
         })
     }
 

@@ -3,7 +3,8 @@
 //! ```text
 //! DATA/microvm/snapshots/KEY/memory       the guest's memory, mapped privately by every clone
 //!                           /state        the VMM's state
-//!                           /digests.json SHA-256 of the state, size of both, identity of the memory
+//!                           /digests.json SHA-256 of the state, size of both, identity of the memory,
+//!                                         and of the disks that the machine has mounted
 //! ```
 //!
 //! The key is a digest of everything that makes a snapshot valid ([`crate::wanted`]), so a stale one
@@ -22,6 +23,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::digest;
+use crate::disk::Mounted;
 use crate::files::{self, Aside, FileError};
 use crate::machine::{MEMORY, STATE, SnapshotFiles};
 use crate::places::{ASIDE, Places};
@@ -48,15 +50,18 @@ struct Digests {
     memory_bytes: u64,
     /// [`files::identity`]: reading all of it for every clone would take longer than a boot.
     memory: String,
+    /// Without one of these it is of no use.
+    disks: Vec<Mounted>,
 }
 
 impl Digests {
-    fn of(stored: &SnapshotFiles) -> io::Result<Self> {
+    fn of(stored: &SnapshotFiles, disks: &[Mounted]) -> io::Result<Self> {
         Ok(Self {
             state: digest_of(&stored.state)?,
             state_bytes: stored.state.metadata()?.len(),
             memory_bytes: stored.memory.metadata()?.len(),
             memory: files::identity(&stored.memory)?,
+            disks: disks.to_vec(),
         })
     }
 }
@@ -98,14 +103,14 @@ impl Snapshots {
         Aside::directory(&self.directory)
     }
 
-    /// Keeps what was made, unless somebody was quicker. Blocks.
-    pub(crate) fn keep(&self, key: &str, staged: Aside) -> io::Result<()> {
+    /// Keeps what was made of a machine with these disks, unless somebody was quicker. Blocks.
+    pub(crate) fn keep(&self, key: &str, staged: Aside, disks: &[Mounted]) -> io::Result<()> {
         let (memory, state) = (staged.path().join(MEMORY), staged.path().join(STATE));
         for file in [&memory, &state] {
             dig_holes(&File::options().read(true).write(true).open(file)?)?;
             File::open(file)?.sync_all()?;
         }
-        let digests = Digests::of(&SnapshotFiles::open(staged.path())?)?;
+        let digests = Digests::of(&SnapshotFiles::open(staged.path())?, disks)?;
         std::fs::write(staged.path().join(DIGESTS), serde_json::to_vec(&digests)?)?;
         let place = self.directory.join(key);
         match staged.place(&place) {
@@ -143,6 +148,19 @@ pub(crate) fn is_forgotten(place: &Path) -> bool {
     }
 }
 
+/// The disks that the machine in `place` has mounted; none if that cannot be told, or one is gone.
+pub(crate) fn disks(place: &Path, places: &Places) -> Option<Vec<Mounted>> {
+    let disks = told(place).ok()?.disks;
+    let are_there = disks.iter().all(|disk| disk.is_there(places));
+    are_there.then_some(disks)
+}
+
+fn told(place: &Path) -> io::Result<Digests> {
+    Ok(serde_json::from_slice(&std::fs::read(
+        place.join(DIGESTS),
+    )?)?)
+}
+
 /// When it was used last.
 fn used(place: &Path) -> io::Result<SystemTime> {
     std::fs::metadata(place.join(DIGESTS)).and_then(|metadata| metadata.modified())
@@ -162,8 +180,8 @@ fn open(place: &Path) -> io::Result<SnapshotFiles> {
     let stored = SnapshotFiles::open(place)?;
     ours(&stored.memory.metadata()?, 0o022)?;
     ours(&stored.state.metadata()?, 0o022)?;
-    let told: Digests = serde_json::from_slice(&std::fs::read(place.join(DIGESTS))?)?;
-    if told != Digests::of(&stored)? {
+    let told = told(place)?;
+    if told != Digests::of(&stored, &told.disks)? {
         return Err(io::Error::other("it is not what was made"));
     }
     // When it was used last decides when it goes.
@@ -221,7 +239,7 @@ mod tests {
             std::fs::write(&path, name).unwrap();
             std::fs::set_permissions(path, Permissions::from_mode(0o444)).unwrap();
         }
-        snapshots.keep(key, staged).unwrap();
+        snapshots.keep(key, staged, &[]).unwrap();
         snapshots.directory.join(key)
     }
 

@@ -10,9 +10,10 @@ use axo_tier_oci::supervise::Key;
 use serde_json::json;
 
 use crate::artifacts::Artifacts;
+use crate::disk::Mounted;
 use crate::failed::Failed;
 use crate::sizes::MachineSize;
-use crate::{basis, digest, disk, files};
+use crate::{basis, digest, disk};
 
 /// The container inside a machine: there is one.
 const CONTAINER: &str = "axocoatl-tool";
@@ -30,6 +31,9 @@ pub(crate) struct Wanted {
     pub(crate) initramfs: File,
     /// The image's root file system, then the tool's own files.
     pub(crate) disks: Vec<File>,
+    /// Which ones these are. A machine that is stored has these very files mounted: another disk that was
+    /// made of the same tree need not have everything in the same place.
+    pub(crate) mounted: Vec<Mounted>,
 }
 
 impl Wanted {
@@ -50,11 +54,11 @@ impl Wanted {
         let program = tool.program().into();
         let (data, artifacts, tool) = (data.to_owned(), artifacts.clone(), tool.clone());
         tokio::task::spawn_blocking(move || {
-            let (digests, disks) = disks(&data, &tool)?;
+            let (mounted, disks) = disks(&data, &tool)?;
             let initramfs = crate::initramfs::initramfs(&data, &artifacts)
                 .map_err(Failed::files("making the guest's initramfs"))?;
             let made_of = json!({
-                "disks": digests,
+                "disks": mounted,
                 "size": size,
                 "prepare": String::from_utf8_lossy(&prepare),
             });
@@ -70,6 +74,7 @@ impl Wanted {
                 program,
                 initramfs: initramfs.file,
                 disks,
+                mounted,
             })
         })
         .await
@@ -77,9 +82,8 @@ impl Wanted {
     }
 }
 
-/// The disks of a tool, and what tells them from others. An image is known by its digest; of what
-/// may have changed everything is read.
-fn disks(data: &Path, tool: &ContainedTool) -> Result<(Vec<String>, Vec<File>), Failed> {
+/// The disks of a tool. An image is known by its digest; of what may have changed everything is read.
+fn disks(data: &Path, tool: &ContainedTool) -> Result<(Vec<Mounted>, Vec<File>), Failed> {
     let known = tool.root_digest().map(str::to_owned);
     let trees = [(Some(tool.root()), known), (tool.files(), None)];
     let mut made = (Vec::new(), Vec::new());
@@ -90,10 +94,9 @@ fn disks(data: &Path, tool: &ContainedTool) -> Result<(Vec<String>, Vec<File>), 
             None => disk::disk_of_changing(data, tree),
         };
         let (digest, disk) = disk?;
-        // A machine that is stored has this very file mounted. Another that was made of the same tree need
-        // not have everything in the same place.
-        let file = files::identity(&disk).map_err(Failed::files("looking at a disk"))?;
-        made.0.push(format!("{digest} {file}"));
+        let mounted = Mounted::of(&digest, &disk);
+        made.0
+            .push(mounted.map_err(Failed::files("looking at a disk"))?);
         made.1.push(disk);
     }
     Ok(made)

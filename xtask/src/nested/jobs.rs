@@ -98,7 +98,9 @@ impl Job<'_> {
 
 /// Whether a test failed before its host was lost: no other try makes up for that.
 fn tells_a_failure(said: &str) -> bool {
-    said.lines().any(|line| line.ends_with("FAILED"))
+    // As libtest says it, and the conformance cases.
+    let tells = |line: &str| line.ends_with("FAILED") || line.contains(": FAIL: ");
+    said.lines().any(tells)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -113,6 +115,9 @@ mod tests {
     fn a_failure_is_none_of_qemus() {
         assert!(tells_a_failure(
             "test a ... ok\ntest b ... FAILED\ntest c ..."
+        ));
+        assert!(tells_a_failure(
+            "a_case  FAIL\n    microvm: FAIL: no answer\n"
         ));
         assert!(!tells_a_failure("test a ... ok\ntest b ..."));
     }

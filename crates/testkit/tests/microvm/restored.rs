@@ -127,6 +127,7 @@ fn a_stored_machine_with_another_memory_is_removed_and_costs_no_call() {
         assert_eq!(stored(&site), 0, "it is found again by the next call");
         store().await;
         let stored_at = now();
+        tokio::time::sleep(STORED).await;
         let made = number(&ask(&engine, None).await, "made");
         assert!(made <= stored_at, "made at {made}, stored at {stored_at}");
         assert_eq!(stored(&site), 1);

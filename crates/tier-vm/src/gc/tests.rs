@@ -3,7 +3,10 @@
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 
+use serde_json::json;
+
 use super::*;
+use crate::disk::Mounted;
 use crate::disk_of;
 use crate::files::Aside;
 
@@ -66,12 +69,22 @@ fn only_what_nobody_wants_or_uses_is_removed() {
 fn snapshots_go_with_their_installation_and_with_time() {
     let data = tempfile::tempdir().unwrap();
     let places = Places::of(data.path());
-    let stored = |name: &str, unused: Duration| {
+    let known = |digit: char| {
+        let file = disk(data.path(), digit);
+        Mounted::of(&digit.to_string().repeat(64), &file).unwrap()
+    };
+    let (mounted, gone) = (known('a'), known('b'));
+    fs::remove_file(places.disks().join(&gone.name)).unwrap();
+    drop((disk(data.path(), 'b'), disk(data.path(), 'c')));
+    let stored = |name: &str, unused: Duration, disk: &Mounted| {
         let place = places.snapshots().join(name);
         fs::create_dir_all(&place).unwrap();
         fs::write(place.join("memory"), "pages").unwrap();
         let digests = place.join("digests.json");
-        fs::write(&digests, "{}").unwrap();
+        let told = json!({
+            "state": "", "state_bytes": 0, "memory": "", "memory_bytes": 5, "disks": [disk],
+        });
+        fs::write(&digests, told.to_string()).unwrap();
         let used = SystemTime::now() - unused;
         let file = File::options().append(true).open(&digests).unwrap();
         file.set_modified(used).unwrap();
@@ -79,23 +92,25 @@ fn snapshots_go_with_their_installation_and_with_time() {
     };
     let day = Duration::from_secs(24 * 3600);
     let left = [
-        stored("now-a", day),
-        stored("now-b", 40 * day),
-        stored("old-a", day),
-        stored("now-c", day),
+        stored("now-a", day, &mounted),
+        stored("now-b", 40 * day, &mounted),
+        stored("old-a", day, &mounted),
+        stored("now-c", day, &mounted),
+        // Another of the name is there.
+        stored("now-d", day, &gone),
     ];
     // Its removal was cut short.
     fs::remove_file(left[3].join("digests.json")).unwrap();
-    let mut sweep = Sweep {
-        dry_run: false,
-        garbage: Vec::new(),
-    };
+    let mut sweep = Sweep::new(false);
     sweep.snapshots(&places, "now-").unwrap();
     assert_eq!(
         left.map(|place| place.exists()),
-        [true, false, false, false]
+        [true, false, false, false, false]
     );
-    assert_eq!(sweep.garbage.len(), 3);
+    assert_eq!(sweep.garbage.len(), 4);
+    sweep.disks(&places, &|_| false).unwrap();
+    let names = files::names(&places.disks()).unwrap();
+    assert_eq!(names, [mounted.name.as_str()], "what is mounted stays");
 }
 
 #[test]
